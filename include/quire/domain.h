@@ -1,0 +1,150 @@
+/*
+ * domain.h - domains: create, pause, crash, kill.
+ *
+ * Life: BUILDING -> RUNNING <-> (paused) -> SHUTDOWN -> DYING -> DEAD. A
+ * domain is counted: domain_get()/put(); the creation holds one reference,
+ * dropped when the kill has finished. The last put frees it after a grace
+ * period, and only then its id becomes reusable.
+ * Locks: DOMLIST for the list, domain->lock (DOMAIN) for its own state.
+ */
+#pragma once
+
+#include <quire/histogram.h>
+#include <quire/sched.h>
+#include <quire/share.h>
+#include <quire/task.h>
+
+#define DOMAIN_NAME_MAX 32
+#define DOMAIN_CMDLINE_MAX 1024
+#define MAX_VCPUS 32
+#define MAX_RANGES 8
+
+enum domain_state { DOMAIN_BUILDING, DOMAIN_RUNNING, DOMAIN_SHUTDOWN,
+                    DOMAIN_DYING, DOMAIN_DEAD };
+/* Xen's SHUTDOWN_* codes. */
+enum shutdown_code { SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND,
+                     SHUTDOWN_CRASH, SHUTDOWN_WATCHDOG };
+
+enum domain_leaves { LEAVES_XEN, LEAVES_NONE };
+
+struct domain_range { gfn_t start; uint64_t nr; };  /* RAM, 4K frames */
+
+struct domain_config {
+    char name[DOMAIN_NAME_MAX];
+    domid_t id;                     /* DOMID_INVALID: any */
+    unsigned nr_vcpus;              /* 1 .. MAX_VCPUS */
+    struct domain_range ranges[MAX_RANGES];     /* ascending, disjoint */
+    unsigned nr_ranges;
+    uint64_t max_pages;             /* 0: what the ranges need, plus a little */
+    bool superpages;                /* back with 2M/1G entries where aligned */
+    const char *image;              /* boot module's name; NULL: no image */
+    const char *modules[4];
+    unsigned nr_modules;
+    char cmdline[DOMAIN_CMDLINE_MAX];
+    enum domain_leaves leaves;
+    bool privileged;
+};
+
+/* Kill, stage by stage; figures in ticks and gfns. */
+struct kill_stats {
+    ticks_t total;              /* accepted .. last frame allocatable */
+    ticks_t longest;            /* longest stretch without a check */
+    uint64_t gfns, preemptions;
+    ticks_t busy;               /* inside the slices alone */
+};
+
+struct domain {
+    domid_t id;                         /* (c) */
+    struct spinlock lock;               /* DOMAIN, key id */
+    _Atomic uint32_t refs;
+    struct list link;                   /* [domlist] */
+    _Atomic int state;                  /* (a) enum domain_state */
+    enum shutdown_code shutdown;        /* [domain] why, once SHUTDOWN */
+    char crash_reason[96];              /* [domain] */
+    struct domain_config config;        /* (c) */
+    struct p2m *p2m;                    /* (c) counted */
+    struct vcpu *vcpus[MAX_VCPUS];      /* (c) */
+    unsigned nr_vcpus;
+    unsigned pause_count;               /* [domain] by the toolstack */
+
+    /* What the guest reports (quire_op): read by the control channel. */
+    _Atomic uint64_t phase;             /* (a) the phase it has reached */
+    _Atomic uint64_t phase_allowed;     /* (a) it may go on up to this */
+    uint64_t figure[32];                /* (a) numbered figures it reported */
+    _Atomic int verdict;                /* (a) 0 none, 1 pass, 2 fail */
+    struct histogram unshare_ticks;     /* #VMEXIT to the next VMRUN */
+
+    /* relinquish.c */
+    int kill_stage;
+    gfn_t kill_cursor;
+    struct kill_stats kill;
+    struct task kill_task;
+    void *priv;                         /* domain.c */
+    struct grace_head grace;
+};
+
+/**
+ * domain_create() - build a domain: claims the id and memory, loads the
+ * image, sets up PVH entry; left with one toolstack pause.
+ * Preemptible: *@d is NULL at first; on -ERESTART call again with the same
+ * arguments. On an error everything is undone and @why (may be NULL, 96
+ * bytes) says what was wrong.
+ */
+int must_check domain_create(const struct domain_config *c, struct domain **d,
+                             char *why, struct work *w);
+/** domain_find() - a reference to domain @id, or NULL. */
+struct domain *domain_find(domid_t id);
+void domain_get(struct domain *d);
+void domain_put(struct domain *d);
+/** domain_next() - iterate: a reference to the first domain with id >= @id. */
+struct domain *domain_next(domid_t id);
+unsigned domain_count(void);
+
+/** domain_pause() - returns with no vCPU of @d on a CPU. -EBUSY when asked by
+ *  one of its own vCPUs; -ESRCH dying. Counted. */
+int must_check domain_pause(struct domain *d);
+int must_check domain_unpause(struct domain *d);    /* -EINVAL: not paused */
+/** domain_shutdown() - by its own request; vCPUs stop. */
+void domain_shutdown(struct domain *d, enum shutdown_code code);
+/** domain_resume() - after SHUTDOWN_SUSPEND: vCPUs go on. -EINVAL otherwise */
+int must_check domain_resume(struct domain *d);
+/** domain_crash() - from any exit or hypercall: that domain alone stops. */
+void domain_crash(struct domain *d, const char *fmt, ...) printf_like(2, 3);
+/**
+ * domain_kill() - destroy: deschedules, relinquishes in stages, frees.
+ * Preemptible: cursor in @d. Any number of callers may race: one does each
+ * slice, others get -ERESTART until it is DEAD. 0: dead, all frames free but
+ * those that others hold references to.
+ */
+int must_check domain_kill(struct domain *d, struct work *w);
+/** domain_kill_async() - the same as a task on the least loaded CPU. */
+void domain_kill_async(struct domain *d);
+/** domain_phase_allow() - let the guest pass phases up to @phase. */
+void domain_phase_allow(struct domain *d, uint64_t phase);
+
+/* Boot modules, registered by arch at boot: [start, start+size) stays mapped. */
+struct boot_module { const char *name; const char *args;
+                     const void *data; uint64_t size; };
+void boot_module_register(const struct boot_module *m);
+const struct boot_module *boot_module_find(const char *name);
+const struct boot_module *boot_module_at(unsigned i);
+
+/*
+ * Guest memory by gpa, for the hypercalls and the control channel. Writes
+ * unshare first. -ENOENT: hole; -EACCES: ram_ro; -ENOMEM: unshare failed;
+ * nothing, or whole pages before it, written: *@done says how many bytes.
+ */
+int must_check guest_read_gpa(struct p2m *p, gpa_t gpa, void *buf, size_t len);
+int must_check guest_write_gpa(struct p2m *p, gpa_t gpa, const void *buf,
+                               size_t len, size_t *done);
+/* By linear address, through the guest's own tables. -EFAULT: not mapped. */
+int must_check guest_read_gva(struct vcpu *v, gva_t a, void *buf, size_t len);
+int must_check guest_write_gva(struct vcpu *v, gva_t a, const void *buf,
+                               size_t len);
+
+/** vcpu_handle_exit() - dispatch through the table; domain/exit.c. */
+void vcpu_handle_exit(struct vcpu *v, struct vcpu_exit *e);
+
+/** domain_audit() - D1 list and ids; D2 owner pages = p2m private entries +
+ *  frames held elsewhere; calls p2m_audit for each. */
+unsigned domain_audit(void);

@@ -1,0 +1,117 @@
+/*
+ * frame_table.h - one struct frame per machine frame.
+ *
+ * Counted as in Xen. A *reference* keeps the frame allocated; a *type
+ * reference* keeps its type. A frame has one type at a time, changed only
+ * while its type count is 0. The owner's hold is the ALLOCATED flag plus one
+ * reference; the last frame_put() returns the frame to the allocator, which
+ * is when its owner's page count falls.
+ *
+ * Lifetime: page_alloc*() makes it with refs = 1 (and ALLOCATED if owned).
+ * Locks: none; counts are atomic. The union belongs to the frame's user: the
+ * buddy while free, the p2m while a table, sharing while FRAME_TYPE_SHARED
+ * (under that frame's page lock).
+ */
+#pragma once
+
+#include <quire/types.h>
+
+enum frame_use {
+    FRAME_ABSENT,       /* no RAM here */
+    FRAME_FREE,         /* in the buddy or a per-CPU cache */
+    FRAME_BOOT,         /* image, modules, the frame table itself */
+    FRAME_PERCPU,       /* stacks, per-CPU and per-vCPU machine pages */
+    FRAME_HEAP,
+    FRAME_TABLE,        /* p2m tables, shadow pages */
+    FRAME_GUEST,        /* owned by a domain */
+    FRAME_SHARED,       /* owned by DOMID_COW */
+    NR_FRAME_USES
+};
+
+enum frame_type { FRAME_TYPE_NONE, FRAME_TYPE_WRITABLE, FRAME_TYPE_SHARED };
+
+#define FRAME_ALLOCATED (UINT64_C(1) << 63)
+#define FRAME_REFS_MASK UINT64_C(0xffffffff)
+
+struct frame {
+    _Atomic uint64_t refs;      /* (a) ALLOCATED | reference count */
+    _Atomic uint64_t type;      /* (a) enum frame_type << 56 | type count */
+    union {
+        struct { uint32_t next, prev; } list;   /* mfns, while free */
+        void *user;                             /* while in use */
+    };
+    _Atomic uint16_t owner;     /* domid; DOMID_XEN, DOMID_COW */
+    uint8_t use;                /* enum frame_use */
+    uint8_t order;              /* of the block it heads */
+    uint32_t spare;
+};
+static_assert(sizeof(struct frame) == 32, "32 bytes a frame");
+
+extern struct frame *frame_table;
+extern uint64_t frame_table_end;    /* mfns are below this */
+
+static inline struct frame *mfn_to_frame(mfn_t m) { return frame_table + m.n; }
+static inline mfn_t frame_to_mfn(const struct frame *f)
+{
+    return MFN((uint64_t)(f - frame_table));
+}
+static inline bool mfn_is_ram(mfn_t m)
+{
+    return m.n < frame_table_end && frame_table[m.n].use != FRAME_ABSENT;
+}
+static inline domid_t frame_owner(const struct frame *f) { return f->owner; }
+static inline uint32_t frame_refs(const struct frame *f)
+{
+    return (uint32_t)f->refs;
+}
+
+/**
+ * frame_get() - take a reference if @f is allocated and owned by @owner.
+ * -ESRCH: free, or another's. -EOVERFLOW: the count is full.
+ */
+int must_check frame_get(struct frame *f, domid_t owner);
+/** frame_put() - drop one; the last frees the frame (one frame, order 0). */
+void frame_put(struct frame *f);
+/** frame_put_allocated() - clear ALLOCATED and drop its reference. The caller
+ *  must own the allocation; a second call is a BUG. */
+void frame_put_allocated(struct frame *f);
+/** frame_get_type() - -EBUSY: in use under another type. */
+int must_check frame_get_type(struct frame *f, enum frame_type t);
+void frame_put_type(struct frame *f);
+static inline enum frame_type frame_type(const struct frame *f)
+{
+    return (enum frame_type)(f->type >> 56);
+}
+static inline uint64_t frame_type_count(const struct frame *f)
+{
+    return f->type & ((UINT64_C(1) << 56) - 1);
+}
+/**
+ * frame_set_owner() - hand an allocated frame to another owner: moves the
+ * page counts of both and FRAME_GUEST <-> FRAME_SHARED. -ENOMEM: the new
+ * owner is at its limit (nothing changed). Caller holds the page's lock or
+ * the only reference.
+ */
+int must_check frame_set_owner(struct frame *f, domid_t to);
+
+/* Boot: called once by arch, before any other function of mem/. */
+struct ram_range { mfn_t start; uint64_t nr; };
+/**
+ * frame_table_init() - describe the machine.
+ * @ram: ascending, disjoint ranges of usable RAM; @reserved: ranges inside
+ * them that hold the image, modules and so on (FRAME_BOOT). Carves the frame
+ * table itself out of @ram; the rest goes to the page allocator.
+ */
+void frame_table_init(const struct ram_range *ram, unsigned nr_ram,
+                      const struct ram_range *reserved, unsigned nr_reserved);
+
+struct mem_totals { uint64_t frames[NR_FRAME_USES]; uint64_t total; };
+/** mem_totals_get() - frames by use, from the running counters. */
+void mem_totals_get(struct mem_totals *t);
+/**
+ * mem_audit() - walk the frame table, the free lists and the owners; compare
+ * with the running counters (M1: every frame of RAM in one use; M2: free
+ * lists = FREE frames; M3: owner counts; M4: refs sane). Returns the number
+ * of violations, each printed by name. The machine should be quiet.
+ */
+unsigned mem_audit(void);

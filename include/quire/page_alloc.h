@@ -1,0 +1,30 @@
+/*
+ * page_alloc.h - frames in power-of-two blocks: a buddy with per-CPU caches
+ * of single frames in front.
+ *
+ * Frames come back uninitialised (poisoned in debug builds) with refs = 1.
+ * NULL: no memory (or, in the host tests, an injected failure). Locks: PAGE,
+ * inside. Never preempted; O(order).
+ */
+#pragma once
+
+#include <quire/frame_table.h>
+
+#define PAGE_ORDER_MAX 18       /* 1 GiB */
+#define PAGE_ORDER_2M 9
+#define PAGE_ORDER_1G 18
+
+/** page_alloc() - 2^@order frames for Quire itself (owner DOMID_XEN). */
+struct frame *page_alloc(unsigned order, enum frame_use use);
+/** page_free() - give a block of page_alloc() back, whole. */
+void page_free(struct frame *f, unsigned order);
+/**
+ * page_alloc_owned() - 2^@order frames charged to @owner; each frame of the
+ * block is then counted, typed and freed by itself (refs = 1 | ALLOCATED).
+ * NULL also when the owner would pass its limit.
+ */
+struct frame *page_alloc_owned(domid_t owner, unsigned order);
+/** page_nr_free() - free frames, caches included. */
+uint64_t page_nr_free(void);
+/** page_cache_drain() - put this CPU's cached frames back in the buddy. */
+void page_cache_drain(void);

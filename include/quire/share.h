@@ -1,0 +1,101 @@
+/*
+ * share.h - copy-on-write sharing of guest frames, as Xen's mem_sharing.
+ *
+ * nominate(gfn) makes a private frame shareable: it becomes FRAME_SHARED,
+ * owned by DOMID_COW, mapped read-only as ram_shared, and gets a handle.
+ * share(handle, handle) moves every sharer of the second onto the first;
+ * add_physmap(handle, hole) adds one. A write fault unshares: the last sharer
+ * keeps the frame, any other gets a copy.
+ *
+ * Each sharer (domid, gfn) holds one reference, one type reference and one
+ * rmap entry. The record of a shared frame (struct shared_frame, from the
+ * heap) hangs off frame->user and lives until the frame is private or free.
+ * Lock order: p2m, then page locks (SHARE, by mfn). No page lock is held
+ * while another domain's p2m lock is taken.
+ *
+ * Errors, distinct as in Xen:
+ *   -ENOENT   the gfn is a hole          -EINVAL  not RAM that can be shared
+ *   -E2BIG    extra references: someone else maps or uses the page
+ *   -ENOEXEC  source handle is stale or wrong (XENMEM_SHARING_OP_S_HANDLE_
+ *             INVALID is -10); -EBADF the client's (-9), same page: -EEXIST
+ *   -ESRCH    no such domain             -ENOMEM  nothing changed
+ *   -EBUSY    add_physmap: the gfn is not a hole
+ *   -EPERM    the domains are in different trust groups (later)
+ */
+#pragma once
+
+#include <quire/p2m.h>
+
+typedef uint64_t share_handle_t;    /* never 0, never reused */
+
+/** share_init() - register the fault handler; seed the hashes. */
+void share_init(uint64_t seed);
+
+/** share_nominate() - idempotent: an already shared gfn gives its handle. */
+int must_check share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h);
+/** share_handle() - the handle of a shared gfn; -ENOENT/-EINVAL if not. */
+int must_check share_handle(struct p2m *p, gfn_t gfn, share_handle_t *h);
+
+struct share_merge {        /* cursor of a merge; zero it, keep it */
+    bool started;
+    uint64_t moved;         /* sharers moved so far */
+    mfn_t source, client;   /* private to share.c */
+    void *state;
+};
+/**
+ * share_frames() - move all sharers of (@cp, @cgfn, @ch) onto the frame of
+ * (@sp, @sgfn, @sh). Contents are the caller's promise, as in Xen.
+ * Preemptible: the cursor is @m; it owns references until 0 or an error.
+ */
+int must_check share_frames(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
+                            struct p2m *cp, gfn_t cgfn, share_handle_t ch,
+                            struct share_merge *m, struct work *w);
+/** share_add_physmap() - map the shared frame at a hole of @cp. */
+int must_check share_add_physmap(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
+                                 struct p2m *cp, gfn_t cgfn);
+/**
+ * share_add_physmap_range() - @nr holes of @cp from @cgfn, @stride apart, all
+ * onto the one shared frame. Preemptible: *@done of @nr.
+ */
+int must_check share_add_physmap_range(struct p2m *sp, gfn_t sgfn,
+                                       share_handle_t sh, struct p2m *cp,
+                                       gfn_t cgfn, uint64_t nr,
+                                       uint64_t stride, uint64_t *done,
+                                       struct work *w);
+/** share_unshare() - make @gfn private and writable again. -ENOMEM: nothing
+ *  changed; 0 also if it was private already. */
+int must_check share_unshare(struct p2m *p, gfn_t gfn);
+/** share_drop() - p2m_relinquish's drop for a ram_shared entry: remove the
+ *  rmap entry and both references; the last sharer frees the frame. */
+void share_drop(struct p2m *p, gfn_t gfn, const struct p2m_entry *e);
+
+struct share_stats {
+    uint64_t shared_frames;     /* frames owned by DOMID_COW */
+    uint64_t saved_frames;      /* sharers - shared frames */
+    uint64_t sharers;           /* (domain, gfn) pairs */
+    uint64_t nominates, shares, add_physmaps;
+    uint64_t unshares_copied, unshares_last, unshares_failed;
+    uint64_t rmap_bytes;        /* all reverse-map memory */
+};
+void share_stats_get(struct share_stats *s);
+
+struct share_domain_stats {     /* one domain's, kept with its p2m */
+    _Atomic uint64_t cow_faults, copies, last_sharers, saved_by_drop;
+};
+/** share_domain_stats() - of @p; valid while @p is. */
+struct share_domain_stats *share_domain_stats(struct p2m *p);
+
+/** share_debug_gfn() - sharers of the frame behind a gfn, its mfn, handle. */
+struct share_info { mfn_t mfn; share_handle_t handle; uint64_t sharers; };
+int must_check share_debug_gfn(struct p2m *p, gfn_t gfn,
+                               struct share_info *info);
+
+struct share_audit { void *cursor; uint64_t frames, sharers; unsigned bad; };
+/**
+ * share_audit() - S1 type SHARED; S2 owner DOMID_COW; S3 references = type
+ * references = rmap entries; S4 each rmap entry's p2m maps this frame as
+ * ram_shared; S5 no writable mapping; S6 sums match the counters and each
+ * p2m's count of ram_shared. Preemptible; zero *@a first; domains should be
+ * paused. Returns 0 when done, violations in @a->bad.
+ */
+int must_check share_audit(struct share_audit *a, struct work *w);

@@ -1,0 +1,105 @@
+/*
+ * vcpu.h - a virtual CPU as the world switch and the exit handlers see it.
+ *
+ * struct vcpu holds the general registers (live between runs), the pointer to
+ * its p2m, and the arch part. struct vcpu_state is everything else that makes
+ * up a CPU, in one serialisable record (create, fork, dumps, info).
+ * Owner: its domain. Only the CPU that runs it, or whoever has paused it,
+ * touches regs and state.
+ */
+#pragma once
+
+#include <quire/p2m.h>
+
+struct vcpu_regs {              /* order: as the processor numbers them */
+    uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi;
+    uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+    uint64_t rip, rflags;
+};
+
+struct vcpu_segment { uint16_t sel, attr; uint32_t limit; uint64_t base; };
+
+enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR,
+       NR_SEGS };
+
+struct vcpu_state {
+    struct vcpu_regs regs;
+    struct vcpu_segment seg[NR_SEGS];   /* attr: VMCB form, 12 bits */
+    uint64_t gdt_base, idt_base;
+    uint32_t gdt_limit, idt_limit;
+    uint64_t cr0, cr2, cr3, cr4, cr8, efer, dr[4], dr6, dr7;
+    uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip, pat, tsc_offset;
+    alignas(16) uint8_t fpu[512];       /* FXSAVE image */
+};
+
+/* What a walk of the guest's own page tables depends on. */
+struct guest_paging {
+    uint64_t cr0, cr3, cr4, efer, rflags;
+    unsigned cpl;
+    struct p2m *p2m;
+};
+
+enum vcpu_exit_reason {
+    EXIT_NONE,          /* handled inside arch (a CR or MSR it owns) */
+    EXIT_INTR,          /* host interrupt or kick */
+    EXIT_NPF,
+    EXIT_HYPERCALL,     /* VMMCALL */
+    EXIT_CPUID,
+    EXIT_RDMSR, EXIT_WRMSR,
+    EXIT_IO,
+    EXIT_HLT,
+    EXIT_PAUSE,
+    EXIT_INTR_WINDOW,   /* an interrupt can be injected now */
+    EXIT_SHUTDOWN,      /* triple fault */
+    EXIT_INVALID,       /* VMRUN refused the state */
+    EXIT_UNDEFINED,     /* instruction the guest may not use: #UD */
+    NR_EXIT_REASONS
+};
+
+struct vcpu_exit {
+    enum vcpu_exit_reason reason;
+    uint8_t insn_len;           /* bytes, where the instruction completes */
+    ticks_t at;                 /* first thing after #VMEXIT */
+    union {
+        struct npf npf;
+        struct { uint32_t index; uint64_t value; } msr;
+        struct {
+            uint16_t port;
+            uint8_t size;       /* bytes */
+            bool is_in, is_string, is_rep;
+        } io;
+        uint64_t code;          /* raw exit code, INVALID and UNDEFINED */
+    };
+};
+
+struct domain;
+struct vcpu_sched;              /* see sched.h */
+
+struct domain;
+
+/*
+ * A vCPU is runnable when none of the pause reasons holds and it is not
+ * blocked; the scheduler's fields belong to sched.c, under the run queue's
+ * lock.
+ */
+struct vcpu {
+    struct vcpu_regs regs;
+    struct domain *domain;      /* (c) */
+    struct p2m *p2m;            /* (c) counted */
+    uint16_t id;                /* (c) index within the domain */
+    void *arch;                 /* arch's own */
+    struct asid_slot asid;      /* of the CPU that ran it last */
+
+    /* sched.c */
+    struct list run_link;       /* [sched] */
+    unsigned cpu;               /* [sched] whose run queue */
+    _Atomic uint32_t pause_count;   /* (a) runnable only at 0 */
+    _Atomic bool blocked;       /* (a) HLT, SCHEDOP_block, poll */
+    _Atomic bool running;       /* (a) on a CPU now, exit handling included */
+    ticks_t run_time;           /* ticks in the guest and its exits */
+
+    struct vcpu_events *events; /* common/event: pending, masks, timer */
+    bool online;                /* brought up by VCPUOP_up or at create */
+    uint64_t nr_exits[NR_EXIT_REASONS];
+};

@@ -1,0 +1,33 @@
+/*
+ * work.h - the budget of long work, in calibrated cost units.
+ *
+ * One unit is about one instruction on the reference machine. A Preemptible
+ * function takes a struct work, charges what it does, and when work_spend()
+ * says so returns -ERESTART with its cursor in the object it works on. The
+ * decision depends on the units alone, so it is the same in every build;
+ * every entry completes at least one item before it asks. NULL: no budget.
+ */
+#pragma once
+
+#include <quire/types.h>
+
+#define WORK_SLICE 8000     /* units a slice, well under the 20,000 promised */
+
+struct work {
+    int64_t left;           /* units still in this slice */
+    uint64_t checks;        /* preemption checks so far */
+    uint64_t force_at;      /* tests: expire at this check; 0: never */
+};
+
+#define WORK_INIT { .left = WORK_SLICE }
+
+/** work_spend() - charge @units; true: stop at your next safe place. */
+static inline bool must_check work_spend(struct work *w, int64_t units)
+{
+    if (w == NULL) {
+        return false;
+    }
+    w->left -= units;
+    w->checks++;
+    return w->left <= 0 || w->checks == w->force_at;
+}
