@@ -29,6 +29,7 @@
 #define ERANGE 34
 #define EDEADLK 35
 #define ENOSYS 38
+#define ETIME 62
 #define EOVERFLOW 75
 #define EILSEQ 84
 #define ERESTART 85
