@@ -21,11 +21,13 @@ LEVELS = [
     ["domain", "dump"], ["control"], ["arch"],
 ]
 RANK = {name: rank for rank, names in enumerate(LEVELS) for name in names}
-# Headers that no .c file is named after.
+# The headers whose layer does not follow from a .c file of their name.
 HEADERS = {
     "types": "core", "list": "core", "work": "core", "errno": "core",
     "lock_order": "core", "arch": "core", "string": "core", "page": "core",
-    "print": "core", "cmdline": "core",
+    "print": "core", "cmdline": "core", "lock": "core", "log": "core",
+    "rng": "core", "histogram": "core", "grace": "core", "task": "core",
+    "panic": "core", "bitmap": "core",
     "frame_table": "mem", "page_alloc": "mem", "heap": "mem", "owner": "mem",
     # What a vCPU is made of, and how to wake it: contracts that the
     # siblings of the p2m need; the scheduler behind them is in domain/.

@@ -23,7 +23,7 @@ CLOSING = re.compile(r"^(\d+) passed, (\d+) failed$")
 
 
 def run(program, seconds):
-    """(passed, failed, took, complaints) of one program."""
+    """(passed, failed, complaints, seconds it took) of one program."""
     argv = [sys.executable, program] if program.endswith(".py") else [program]
     began = time.monotonic()
     try:
@@ -32,7 +32,7 @@ def run(program, seconds):
                                  stderr=subprocess.STDOUT, errors="replace",
                                  start_new_session=True)
     except OSError as err:
-        return 0, 1, 0.0, [f"cannot be run: {err.strerror}"]
+        return 0, 1, [f"cannot be run: {err.strerror}"], 0.0
     try:
         output, _ = child.communicate(timeout=seconds)
         late = False
