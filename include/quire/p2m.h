@@ -81,6 +81,7 @@ struct npf {
 };
 
 struct p2m;
+struct p2m_table;               /* common/p2m/table.h */
 struct p2m_listener {
     struct list link;
     /* under the p2m lock, after the change, before the flush */
@@ -100,7 +101,12 @@ struct p2m {
     _Atomic uint64_t count[NR_P2M_TYPES];
     _Atomic uint64_t nr_tables;     /* (a) table pages, root included */
     _Atomic uint64_t nr_flushes;    /* (a) */
-    void *share;                /* sharing's counters for this p2m */
+    void *share;                /* sharing's counters: a heap object, freed
+                                 * with the p2m */
+    struct {                    /* [p2m] the superpage that relinquish has */
+        uint64_t entry;         /* taken out and not dropped whole, or 0 */
+        gfn_t first, end;
+    } dropping;
     struct grace_head grace;    /* deferred free */
 };
 
@@ -125,13 +131,17 @@ struct p2m_batch {
     struct list reserved;       /* table pages in hand */
     unsigned nr_reserved;
     struct list dead_tables;    /* unlinked, freed after flush and grace */
+    struct list emptied;        /* no entry left: unlinked at the end */
+    struct p2m_table *leaf;     /* the level 1 table used last, or NULL, */
+    uint64_t leaf_base;         /* ... and its first gfn >> 9 */
 };
 
 void p2m_batch_begin(struct p2m_batch *b, struct p2m *p);
 /**
  * p2m_batch_reserve() - tables enough to set any entries of @order in
  * [@gfn, @gfn + @nr), splits of superpages in the way included.
- * -ENOMEM: nothing changed. -ERANGE: beyond P2M_GFN_BITS.
+ * -ENOMEM: nothing changed. -ERANGE: beyond P2M_GFN_BITS. -ESRCH: the map is
+ * being relinquished (no_users) and takes nothing new.
  */
 int must_check p2m_batch_reserve(struct p2m_batch *b, gfn_t gfn, uint64_t nr,
                                  unsigned order);
@@ -144,8 +154,11 @@ int must_check p2m_batch_reserve(struct p2m_batch *b, gfn_t gfn, uint64_t nr,
  */
 void p2m_set(struct p2m_batch *b, gfn_t gfn, mfn_t mfn, unsigned order,
              enum p2m_type type);
-/** p2m_set_tracking() - change the reasons of one present 4K gfn. */
+/** p2m_set_tracking() - change the reasons of one gfn that is not a hole; in a
+ *  superpage it splits, which must have been reserved. */
 void p2m_set_tracking(struct p2m_batch *b, gfn_t gfn, unsigned tracking);
+/** p2m_batch_put_frame() - frame_put(@f) after the flush. To give up an own
+ *  frame: frame_get(), frame_put_allocated(), then this. */
 void p2m_batch_put_frame(struct p2m_batch *b, struct frame *f);
 void p2m_batch_end(struct p2m_batch *b);
 
@@ -201,9 +214,10 @@ bool asid_assign(struct asid_slot *slot, const struct p2m *p,
                  uint64_t p2m_generation);
 
 /**
- * p2m_relinquish() - drop every entry: for each, @drop is called with the
- * entry already out of the tables; empty tables are freed on the way. Holes
- * cost nothing. Preemptible: *@cursor is the next gfn. Needs no_users.
+ * p2m_relinquish() - drop every entry: for each gfn, @drop is called under
+ * the p2m lock with the entry already out of the tables (superpages come as
+ * 4K entries); empty tables are freed on the way. Holes cost nothing.
+ * Preemptible: *@cursor is the next gfn, 0 at first. Needs no_users.
  */
 int must_check p2m_relinquish(struct p2m *p, gfn_t *cursor,
                               void (*drop)(struct p2m *p, gfn_t gfn,
@@ -213,7 +227,8 @@ int must_check p2m_relinquish(struct p2m *p, gfn_t *cursor,
 /**
  * p2m_audit() - P1 occupancy maps and populations match the entries; P2
  * counts by type match; P3 every present entry's frame is RAM, allocated and
- * of the right owner; P4 table counts. Takes the p2m lock. Returns the number
- * of violations.
+ * of the right owner; P4 table counts, places and references, and none but
+ * the root is empty; P5 each entry's rights are those of its type and
+ * tracking. Takes the p2m lock. Returns the number of violations.
  */
 unsigned p2m_audit(struct p2m *p);

@@ -1,0 +1,51 @@
+/*
+ * batch.h - what the writers of a p2m (batch.c, set.c, relinquish.c) share.
+ * All of it is under the p2m lock, inside a batch.
+ */
+#pragma once
+
+#include "table.h"
+
+static inline struct p2m_table *table_of_link(struct list *link)
+{
+    return container_of(link, struct p2m_table, grace.link);
+}
+
+static inline struct p2m_table *table_pop(struct list *head)
+{
+    return table_of_link(list_pop(head));
+}
+
+/* Counters that only the lock's holder writes. */
+static inline void counter_add(_Atomic uint64_t *c, uint64_t delta)
+{
+    uint64_t now = atomic_load_explicit(c, memory_order_relaxed);
+
+    atomic_store_explicit(c, now + delta, memory_order_relaxed);
+}
+
+/** p2m_batch_notify() - tell the listeners of the stretch changed so far. */
+void p2m_batch_notify(struct p2m_batch *b);
+
+/** p2m_batch_note() - [@gfn, @gfn + @nr) has changed. */
+static inline void p2m_batch_note(struct p2m_batch *b, uint64_t gfn,
+                                  uint64_t nr)
+{
+    if (b->last.n == gfn && b->first.n != gfn) {
+        b->last.n += nr;
+        return;
+    }
+    if (b->first.n <= gfn && gfn + nr <= b->last.n) {
+        return;
+    }
+    p2m_batch_notify(b);
+    b->first.n = gfn;
+    b->last.n = gfn + nr;
+}
+
+/** p2m_table_unlink() - take the empty table at entry @i of @up out of the
+ *  tree; @up may become empty by it. */
+void p2m_table_unlink(struct p2m_batch *b, struct p2m_table *up, unsigned i);
+
+/** p2m_batch_prune() - unlink every empty table. */
+void p2m_batch_prune(struct p2m_batch *b);
