@@ -47,6 +47,9 @@ _Noreturn void arch_die(int status);
 void arch_backtrace(void);
 /** arch_entropy() - a seed; the command line's `seed=` when given. */
 uint64_t arch_entropy(void);
+/** arch_cpuid() - this processor's own CPUID leaf: eax, ebx, ecx, edx. The
+ *  host's answers are fixed. */
+void arch_cpuid(uint32_t leaf, uint32_t sub, uint32_t out[4]);
 
 /*
  * The control channel's UART (or the host test's buffer). getc returns -1

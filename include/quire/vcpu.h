@@ -37,6 +37,7 @@ struct vcpu_state {
 struct guest_paging {
     uint64_t cr0, cr3, cr4, efer, rflags;
     unsigned cpl;
+    unsigned phys_bits;         /* MAXPHYADDR it sees; 0: 48 */
     struct p2m *p2m;
 };
 
@@ -60,6 +61,8 @@ enum vcpu_exit_reason {
 struct vcpu_exit {
     enum vcpu_exit_reason reason;
     uint8_t insn_len;           /* bytes, where the instruction completes */
+    bool in_delivery;           /* an event was being delivered: the fault is
+                                 * not that of the instruction at RIP */
     ticks_t at;                 /* first thing after #VMEXIT */
     union {
         struct npf npf;
@@ -100,6 +103,6 @@ struct vcpu {
     ticks_t run_time;           /* ticks in the guest and its exits */
 
     struct vcpu_events *events; /* common/event: pending, masks, timer */
-    bool online;                /* brought up by VCPUOP_up or at create */
+    _Atomic bool online;        /* (a) brought up by VCPUOP_up or at create */
     uint64_t nr_exits[NR_EXIT_REASONS];
 };
