@@ -43,7 +43,8 @@ struct frame {
     _Atomic uint16_t owner;     /* domid; DOMID_XEN, DOMID_COW */
     uint8_t use;                /* enum frame_use */
     uint8_t order;              /* of the block it heads */
-    uint32_t spare;
+    _Atomic uint16_t flags;     /* (a) the page allocator's own */
+    uint16_t spare;
 };
 static_assert(sizeof(struct frame) == 32, "32 bytes a frame");
 

@@ -3,13 +3,16 @@
  * of single frames in front.
  *
  * Frames come back uninitialised (poisoned in debug builds) with refs = 1.
- * NULL: no memory (or, in the host tests, an injected failure). Locks: PAGE,
- * inside. Never preempted; O(order).
+ * NULL: no memory (or, in the host tests, an injected failure); up to
+ * PAGE_CACHE_MAX frames in each other CPU's cache do not count as memory here.
+ * Locks: PAGE, inside. Never preempted; O(order), plus a few instructions for
+ * each frame of the block.
  */
 #pragma once
 
 #include <quire/frame_table.h>
 
+#define PAGE_CACHE_MAX 64       /* frames in one CPU's cache */
 #define PAGE_ORDER_MAX 18       /* 1 GiB */
 #define PAGE_ORDER_2M 9
 #define PAGE_ORDER_1G 18

@@ -1,0 +1,204 @@
+/*
+ * buddy.c - free memory in blocks of 2^k frames, aligned to their size.
+ *
+ *     order 2:   [ . . . . ]                    two halves of a block are
+ *     order 1:   [ . . ][ . . ]                 buddies: their numbers differ
+ *     order 0:   [.][.][.][.]                   in bit k alone
+ *
+ * A free list for each order, linked through the frames' own records. The
+ * record of a block's head says FRAME_IN_BUDDY and the order; those of the
+ * other frames only say FRAME_FREE, so that adding gigabytes at boot touches
+ * one record in a gigabyte.
+ */
+#include "internal.h"
+
+#include <quire/lock.h>
+#include <quire/panic.h>
+
+#define NR_ORDERS (PAGE_ORDER_MAX + 1)
+#define NIL UINT32_MAX
+
+static struct spinlock lock = SPINLOCK_INIT(PAGE, 0);
+static uint32_t free_list[NR_ORDERS];   /* [page] mfn of the first, or NIL */
+static uint32_t nonempty;               /* [page] orders that have blocks */
+static _Atomic uint64_t nr_free;        /* [page] to write, (a) to read */
+
+static struct frame *frame_at(uint32_t n)
+{
+    return frame_table + n;
+}
+
+static uint32_t number_of(const struct frame *f)
+{
+    return (uint32_t)(f - frame_table);
+}
+
+static void push(struct frame *f, unsigned order)
+{
+    uint32_t n = number_of(f), next = free_list[order];
+
+    frame_set_flag(f, FRAME_IN_BUDDY);
+    f->order = (uint8_t)order;
+    f->list.next = next;
+    f->list.prev = NIL;
+    if (next != NIL) {
+        frame_at(next)->list.prev = n;
+    }
+    free_list[order] = n;
+    nonempty |= 1u << order;
+}
+
+static void unlink_block(struct frame *f, unsigned order)
+{
+    uint32_t next = f->list.next, prev = f->list.prev;
+
+    frame_clear_flag(f, FRAME_IN_BUDDY);
+    if (next != NIL) {
+        frame_at(next)->list.prev = prev;
+    }
+    if (prev != NIL) {
+        frame_at(prev)->list.next = next;
+        return;
+    }
+    free_list[order] = next;
+    if (next == NIL) {
+        nonempty &= ~(1u << order);
+    }
+}
+
+static void add_free(int64_t n)
+{
+    atomic_store_explicit(&nr_free, (uint64_t)((int64_t)
+                          atomic_load_explicit(&nr_free,
+                                               memory_order_relaxed) + n),
+                          memory_order_relaxed);
+}
+
+static struct frame *take_locked(unsigned order)
+{
+    uint32_t fitting = nonempty & ~0u << order;
+    struct frame *f;
+    unsigned k;
+
+    if (fitting == 0) {
+        return NULL;
+    }
+    k = (unsigned)__builtin_ctz(fitting);
+    f = frame_at(free_list[k]);
+    unlink_block(f, k);
+    while (k > order) {
+        k--;
+        push(f + (UINT64_C(1) << k), k);    /* the upper half stays */
+    }
+    add_free(-(INT64_C(1) << order));
+    return f;
+}
+
+static void give_locked(struct frame *f, unsigned order)
+{
+    uint64_t n = number_of(f);
+
+    add_free(INT64_C(1) << order);
+    for (; order < PAGE_ORDER_MAX; order++) {
+        uint64_t other = n ^ UINT64_C(1) << order;
+        struct frame *buddy = frame_table + other;
+
+        if (other >= frame_table_end ||
+            !frame_has_flag(buddy, FRAME_IN_BUDDY) ||
+            buddy->order != order) {
+            break;
+        }
+        unlink_block(buddy, order);
+        n &= other;
+    }
+    push(frame_table + n, order);
+}
+
+void buddy_init(void)
+{
+    for (unsigned i = 0; i < NR_ORDERS; i++) {
+        free_list[i] = NIL;
+    }
+    nonempty = 0;
+    nr_free = 0;
+}
+
+/* The largest aligned blocks that fit, from the start. */
+void buddy_add_range(mfn_t start, uint64_t nr)
+{
+    uint64_t n = start.n;
+
+    spin_lock(&lock);
+    while (nr != 0) {
+        unsigned order = 63 - (unsigned)__builtin_clzll(nr);
+
+        if (n != 0) {
+            order = MIN(order, (unsigned)__builtin_ctzll(n));
+        }
+        order = MIN(order, PAGE_ORDER_MAX);
+        give_locked(frame_table + n, order);
+        n += UINT64_C(1) << order;
+        nr -= UINT64_C(1) << order;
+    }
+    spin_unlock(&lock);
+}
+
+struct frame *buddy_take(unsigned order)
+{
+    struct frame *f;
+
+    spin_lock(&lock);
+    f = take_locked(order);
+    spin_unlock(&lock);
+    return f;
+}
+
+void buddy_give(struct frame *f, unsigned order)
+{
+    spin_lock(&lock);
+    give_locked(f, order);
+    spin_unlock(&lock);
+}
+
+unsigned buddy_take_singles(struct frame **out, unsigned n)
+{
+    unsigned got = 0;
+
+    spin_lock(&lock);
+    while (got < n && (out[got] = take_locked(0)) != NULL) {
+        got++;
+    }
+    spin_unlock(&lock);
+    return got;
+}
+
+void buddy_give_singles(struct frame *const *f, unsigned n)
+{
+    spin_lock(&lock);
+    for (unsigned i = 0; i < n; i++) {
+        give_locked(f[i], 0);
+    }
+    spin_unlock(&lock);
+}
+
+uint64_t buddy_nr_free(void)
+{
+    return atomic_load_explicit(&nr_free, memory_order_relaxed);
+}
+
+void buddy_for_each(void (*fn)(struct frame *f, unsigned order, void *arg),
+                    void *arg)
+{
+    uint64_t limit = frame_table_end;   /* a corrupt list may be a ring */
+
+    spin_lock(&lock);
+    for (unsigned order = 0; order < NR_ORDERS; order++) {
+        uint32_t n = free_list[order];
+
+        for (; n < frame_table_end && limit != 0; limit--) {
+            fn(frame_at(n), order, arg);
+            n = frame_at(n)->list.next;
+        }
+    }
+    spin_unlock(&lock);
+}

@@ -1,0 +1,117 @@
+/*
+ * frame_ref.c - references, type references and owners of single frames.
+ *
+ * A frame's life:
+ *
+ *     page_alloc_owned()  refs = ALLOCATED | 1     owner's page count + 1
+ *     frame_get()         refs + 1                 only while ALLOCATED
+ *     frame_put_allocated() clears ALLOCATED, refs - 1: no new references
+ *     frame_put()         refs - 1; at 0 freed     owner's page count - 1
+ *
+ * So a frame cannot be found again once its owner has let go, and goes when
+ * the last who had found it before does.
+ */
+#include "internal.h"
+
+#include <quire/errno.h>
+#include <quire/panic.h>
+
+/* Far from the field's end: no burst of increments can pass it. */
+#define REFS_LIMIT (FRAME_REFS_MASK - MAX_CPUS)
+
+int frame_get(struct frame *f, domid_t owner)
+{
+    uint64_t refs = atomic_load_explicit(&f->refs, memory_order_relaxed);
+
+    do {
+        if (!(refs & FRAME_ALLOCATED)) {
+            return -ESRCH;
+        }
+        if ((refs & FRAME_REFS_MASK) >= REFS_LIMIT) {
+            return -EOVERFLOW;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(
+                 &f->refs, &refs, refs + 1, memory_order_acquire,
+                 memory_order_relaxed));
+    /* It cannot change hands by being freed now; was it ours in time? */
+    if (unlikely(frame_owner(f) != owner)) {
+        frame_put(f);
+        return -ESRCH;
+    }
+    return 0;
+}
+
+static void drop(struct frame *f, uint64_t what)
+{
+    uint64_t was = atomic_fetch_sub_explicit(&f->refs, what,
+                                             memory_order_acq_rel);
+
+    BUG_ON((was & FRAME_REFS_MASK) == 0);
+    if (was - what == 0) {
+        BUG_ON(frame_type_count(f) != 0);
+        page_give_single(f);
+    } else {
+        BUG_ON(was - what == FRAME_ALLOCATED);
+    }
+}
+
+void frame_put(struct frame *f)
+{
+    drop(f, 1);
+}
+
+void frame_put_allocated(struct frame *f)
+{
+    BUG_ON(!(f->refs & FRAME_ALLOCATED));
+    drop(f, FRAME_ALLOCATED | 1);
+}
+
+int frame_get_type(struct frame *f, enum frame_type t)
+{
+    uint64_t old = atomic_load_explicit(&f->type, memory_order_relaxed);
+    uint64_t new;
+
+    do {
+        if (old << 8 == 0) {            /* no references: any type will do */
+            new = (uint64_t)t << 56 | 1;
+        } else if (old >> 56 == (uint64_t)t) {
+            new = old + 1;
+        } else {
+            return -EBUSY;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(
+                 &f->type, &old, new, memory_order_acquire,
+                 memory_order_relaxed));
+    return 0;
+}
+
+void frame_put_type(struct frame *f)
+{
+    uint64_t old = atomic_load_explicit(&f->type, memory_order_relaxed);
+    uint64_t new;
+
+    do {
+        BUG_ON(old << 8 == 0);
+        new = (old - 1) << 8 == 0 ? FRAME_TYPE_NONE : old - 1;
+    } while (!atomic_compare_exchange_weak_explicit(
+                 &f->type, &old, new, memory_order_release,
+                 memory_order_relaxed));
+}
+
+int frame_set_owner(struct frame *f, domid_t to)
+{
+    enum frame_use use = to == DOMID_COW ? FRAME_SHARED : FRAME_GUEST;
+
+    BUG_ON(f->use != FRAME_GUEST && f->use != FRAME_SHARED);
+    if (!owner_charge(to, 1)) {
+        return -ENOMEM;
+    }
+    owner_uncharge(frame_owner(f), 1);
+    atomic_store_explicit(&f->owner, to, memory_order_release);
+    if (use != (enum frame_use)f->use) {
+        count_use((enum frame_use)f->use, -1);
+        count_use(use, 1);
+        f->use = (uint8_t)use;
+    }
+    return 0;
+}

@@ -1,0 +1,295 @@
+/*
+ * heap.c - small objects in slabs of one frame, with per-CPU magazines.
+ *
+ *     heap_alloc -> magazine of this CPU and class (a stack of pointers)
+ *                     | empty: half a magazine at once, under the lock
+ *                   partial slabs of the class -> a new slab from a frame
+ *
+ * A slab is a page: 64 bytes of struct slab, then its objects. Objects never
+ * yet given out are not touched; those given back to the slab are linked
+ * through their first word. No object is page-aligned, which is how heap_free
+ * knows the large ones, whole frames. The classes are the sizes that leave
+ * little over when the 4032 bytes are cut into equal parts.
+ */
+#include "heap.h"
+
+#include <quire/lock.h>
+#include <quire/panic.h>
+#include <quire/string.h>
+
+const uint16_t heap_class_size[NR_CLASSES] = {
+    16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 288, 336, 400, 448,
+    496, 576, 672, 800, 1008, 1344, 2016,
+};
+static_assert(sizeof(struct slab) == 64, "objects begin there");
+
+struct magazine {
+    _Atomic unsigned n;     /* own CPU writes, any reads */
+    void *object[MAGAZINE_SIZE];
+};
+
+struct heap_class heap_classes[NR_CLASSES];
+static cache_aligned struct magazine magazines[MAX_CPUS][NR_CLASSES];
+static uint8_t class_of[HEAP_SMALL_MAX / 16 + 1];   /* by size / 16, up */
+struct spinlock heap_lock = SPINLOCK_INIT(HEAP, 0);
+
+/* Whole-frame objects: rare, so counted plainly. */
+static _Atomic uint64_t large_objects, large_frames;
+
+static unsigned magazine_len(const struct magazine *m)
+{
+    return atomic_load_explicit(&m->n, memory_order_relaxed);
+}
+
+static void magazine_set_len(struct magazine *m, unsigned n)
+{
+    atomic_store_explicit(&m->n, n, memory_order_relaxed);
+}
+
+void heap_init(void)
+{
+    unsigned class = 0;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(class_of); i++) {
+        class += i * 16 > heap_class_size[class];
+        class_of[i] = (uint8_t)class;
+    }
+    for (unsigned i = 0; i < NR_CLASSES; i++) {
+        list_init(&heap_classes[i].partial);
+        list_init(&heap_classes[i].full);
+        heap_classes[i].slabs = 0;
+        heap_classes[i].out = 0;
+        for (unsigned cpu = 0; cpu < MAX_CPUS; cpu++) {
+            magazine_set_len(&magazines[cpu][i], 0);
+        }
+    }
+    large_objects = large_frames = 0;
+}
+
+static struct slab *slab_of(void *p)
+{
+    return (struct slab *)((uintptr_t)p & ~(uintptr_t)PAGE_MASK);
+}
+
+static struct slab *slab_create(unsigned class)
+{
+    struct frame *f = page_take(0, FRAME_HEAP);
+    struct slab *s;
+
+    if (f == NULL) {
+        return NULL;
+    }
+    s = arch_map_frame(frame_to_mfn(f));
+    object_poison_slab(s);
+    *s = (struct slab){
+        .magic = SLAB_MAGIC,
+        .class = (uint16_t)class,
+        .capacity = (uint16_t)(SLAB_BYTES / heap_class_size[class]),
+    };
+    s->nr_free = s->capacity;
+    list_push(&heap_classes[class].partial, &s->link);
+    heap_classes[class].slabs++;
+    return s;
+}
+
+static void slab_destroy(struct slab *s)
+{
+    list_remove(&s->link);
+    heap_classes[s->class].slabs--;
+    s->magic = 0;
+    object_unpoison_slab(s);
+    page_free(mfn_to_frame(arch_virt_to_mfn(s)), 0);
+}
+
+/* One object of a slab that has some: given back before, or never used. */
+static void *slab_take(struct slab *s)
+{
+    struct heap_class *c = &heap_classes[s->class];
+    void *p = s->free;
+
+    if (p != NULL) {
+        s->free = object_link(p);
+    } else {
+        p = (char *)(s + 1) + s->fresh++ * heap_class_size[s->class];
+    }
+    if (--s->nr_free == 0) {
+        list_remove(&s->link);
+        list_push(&c->full, &s->link);
+    }
+    c->out++;
+    return p;
+}
+
+static void slab_give(void *p)
+{
+    struct slab *s = slab_of(p);
+    struct heap_class *c = &heap_classes[s->class];
+
+    object_set_link(p, s->free);
+    s->free = p;
+    c->out--;
+    if (++s->nr_free == s->capacity) {
+        slab_destroy(s);
+    } else if (s->nr_free == 1) {
+        list_remove(&s->link);
+        list_push(&c->partial, &s->link);
+    }
+}
+
+static __attribute__((noinline)) bool refill(struct magazine *m,
+                                             unsigned class)
+{
+    struct list *partial = &heap_classes[class].partial;
+    unsigned n = 0;
+
+    spin_lock(&heap_lock);
+    for (; n < MAGAZINE_SIZE / 2; n++) {
+        struct slab *s = container_of(partial->next, struct slab, link);
+
+        /* A new slab only for the object that is wanted now. */
+        if (list_is_empty(partial) &&
+            (n != 0 || (s = slab_create(class)) == NULL)) {
+            break;
+        }
+        m->object[n] = slab_take(s);
+    }
+    spin_unlock(&heap_lock);
+    magazine_set_len(m, n);
+    return n != 0;
+}
+
+static __attribute__((noinline)) void spill(struct magazine *m, unsigned n)
+{
+    unsigned keep = magazine_len(m) - n;
+
+    spin_lock(&heap_lock);
+    for (unsigned i = keep; i < keep + n; i++) {
+        slab_give(m->object[i]);
+    }
+    spin_unlock(&heap_lock);
+    magazine_set_len(m, keep);
+}
+
+static __attribute__((noinline)) void *large_alloc(size_t size)
+{
+    uint64_t pages = (size >> PAGE_SHIFT) + ((size & PAGE_MASK) != 0);
+    unsigned order = pages <= 1 ? 0 :
+                     64 - (unsigned)__builtin_clzll(pages - 1);
+    struct frame *f = page_take(order, FRAME_HEAP);
+
+    if (f == NULL) {
+        return NULL;
+    }
+    atomic_fetch_add(&large_objects, 1);
+    atomic_fetch_add(&large_frames, UINT64_C(1) << order);
+    return arch_map_frame(frame_to_mfn(f));
+}
+
+static void large_free(void *p)
+{
+    struct frame *f = mfn_to_frame(arch_virt_to_mfn(p));
+    unsigned order = f->order;
+
+    BUG_ON(f->use != FRAME_HEAP);
+    atomic_fetch_sub(&large_objects, 1);
+    atomic_fetch_sub(&large_frames, UINT64_C(1) << order);
+    page_free(f, order);
+}
+
+static inline void *small_alloc(size_t size)
+{
+    unsigned class = class_of[(size + 15) / 16];
+    struct magazine *m = &magazines[arch_cpu()][class];
+    unsigned n = magazine_len(m);
+    void *p;
+
+    if (unlikely(n == 0)) {
+        if (!refill(m, class)) {
+            return NULL;
+        }
+        n = magazine_len(m);
+    }
+    magazine_set_len(m, n - 1);
+    p = m->object[n - 1];
+    object_allocated(p, size, heap_class_size[class]);
+    return p;
+}
+
+void *heap_alloc(size_t size)
+{
+    if (unlikely(arch_alloc_should_fail())) {
+        return NULL;
+    }
+    if (unlikely(size > HEAP_SMALL_MAX)) {
+        return large_alloc(size);
+    }
+    return small_alloc(size);
+}
+
+void *heap_zalloc(size_t size)
+{
+    void *p = heap_alloc(size);
+
+    return p != NULL ? memset(p, 0, size) : NULL;
+}
+
+void heap_free(void *p)
+{
+    struct magazine *m;
+    struct slab *s = slab_of(p);
+    unsigned n;
+
+    if (unlikely(p == s)) {     /* NULL, or a whole frame */
+        if (p != NULL) {
+            large_free(p);
+        }
+        return;
+    }
+    BUG_ON(s->magic != SLAB_MAGIC);
+    object_freed(p, heap_class_size[s->class]);
+    m = &magazines[arch_cpu()][s->class];
+    n = magazine_len(m);
+    if (unlikely(n == MAGAZINE_SIZE)) {
+        spill(m, MAGAZINE_SIZE / 2);
+        n = magazine_len(m);
+    }
+    m->object[n] = p;
+    magazine_set_len(m, n + 1);
+}
+
+void heap_cache_drain(void)
+{
+    struct magazine *m = magazines[arch_cpu()];
+
+    for (unsigned class = 0; class < NR_CLASSES; class++, m++) {
+        if (magazine_len(m) != 0) {
+            spill(m, magazine_len(m));
+        }
+    }
+}
+
+uint64_t heap_nr_cached(unsigned class)
+{
+    uint64_t n = 0;
+
+    for (unsigned cpu = 0; cpu < MAX_CPUS; cpu++) {
+        n += magazine_len(&magazines[cpu][class]);
+    }
+    return n;
+}
+
+void heap_stats_get(struct heap_stats *s)
+{
+    *s = (struct heap_stats){ .objects = large_objects,
+                              .large_frames = large_frames };
+    s->bytes = s->large_frames << PAGE_SHIFT;
+    spin_lock(&heap_lock);
+    for (unsigned class = 0; class < NR_CLASSES; class++) {
+        uint64_t used = heap_classes[class].out - heap_nr_cached(class);
+
+        s->objects += used;
+        s->bytes += used * heap_class_size[class];
+        s->slabs += heap_classes[class].slabs;
+    }
+    spin_unlock(&heap_lock);
+}

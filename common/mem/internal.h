@@ -1,0 +1,92 @@
+/*
+ * internal.h - what the files of common/mem say to each other.
+ *
+ *     page_alloc.c   per-CPU caches, poison   <- frame_ref.c, heap.c
+ *     buddy.c        free blocks by order     <- page_alloc.c
+ *     owner.c        charges                  <- page_alloc.c, frame_ref.c
+ *     frame_table.c  boot, totals             audit.c reads them all
+ */
+#pragma once
+
+#include <quire/arch.h>
+#include <quire/frame_table.h>
+#include <quire/owner.h>
+#include <quire/page_alloc.h>
+
+/* struct frame's flags */
+#define FRAME_IN_BUDDY 1u   /* heads a block on a free list */
+#define FRAME_POISONED 2u   /* free, and filled with FRAME_POISON */
+#define FRAME_SEEN 4u       /* mem_audit() has met it on a free list */
+
+/* Changed only by whoever has the frame (the buddy, under its lock, while it
+ * is free); the buddy looks at those of frames in use too. So plain moves do,
+ * but atomic ones. */
+static inline bool frame_has_flag(const struct frame *f, unsigned flag)
+{
+    return atomic_load_explicit(&f->flags, memory_order_relaxed) & flag;
+}
+static inline void frame_set_flag(struct frame *f, unsigned flag)
+{
+    unsigned flags = atomic_load_explicit(&f->flags, memory_order_relaxed);
+
+    atomic_store_explicit(&f->flags, (uint16_t)(flags | flag),
+                          memory_order_relaxed);
+}
+static inline void frame_clear_flag(struct frame *f, unsigned flag)
+{
+    unsigned flags = atomic_load_explicit(&f->flags, memory_order_relaxed);
+
+    atomic_store_explicit(&f->flags, (uint16_t)(flags & ~flag),
+                          memory_order_relaxed);
+}
+
+/*
+ * Frames by use, one set of counters per CPU so that counting costs two
+ * plain moves: one CPU's may go negative, the sum is right. FRAME_FREE is not
+ * counted here: it is what the allocator itself holds.
+ */
+struct use_counts { cache_aligned _Atomic int64_t n[NR_FRAME_USES]; };
+extern struct use_counts use_counts[MAX_CPUS];
+
+static inline void count_use(enum frame_use use, int64_t n)
+{
+    _Atomic int64_t *c = &use_counts[arch_cpu()].n[use];
+
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) +
+                          n, memory_order_relaxed);
+}
+
+/* page_alloc.c */
+void page_alloc_init(void);
+/** page_take() - page_alloc() without the injected failures. */
+struct frame *page_take(unsigned order, enum frame_use use);
+/** page_give_single() - a frame whose last reference is gone. */
+void page_give_single(struct frame *f);
+/** page_for_each_cached() - @fn for each frame in a cache; a quiet machine. */
+void page_for_each_cached(void (*fn)(struct frame *f, void *arg), void *arg);
+
+/* buddy.c; each takes and drops the PAGE lock. */
+void buddy_init(void);
+void buddy_add_range(mfn_t start, uint64_t nr);
+struct frame *buddy_take(unsigned order);
+void buddy_give(struct frame *f, unsigned order);
+/** buddy_take_singles() - up to @n single frames; returns how many. */
+unsigned buddy_take_singles(struct frame **out, unsigned n);
+void buddy_give_singles(struct frame *const *f, unsigned n);
+uint64_t buddy_nr_free(void);
+void buddy_for_each(void (*fn)(struct frame *f, unsigned order, void *arg),
+                    void *arg);
+
+/* owner.c */
+#define NR_OWNERS (MAX_DOMAINS + 3)
+void owner_init(void);
+/** owner_index() - of any id that can own, claimed or not; else NR_OWNERS. */
+unsigned owner_index(domid_t id);
+domid_t owner_id(unsigned index);
+uint64_t owner_pages(unsigned index);
+/** owner_charge() - false: not claimed, or at its limit. */
+bool owner_charge(domid_t id, uint64_t n);
+void owner_uncharge(domid_t id, uint64_t n);
+
+/* heap.c */
+void heap_init(void);

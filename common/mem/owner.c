@@ -1,0 +1,152 @@
+/*
+ * owner.c - the table of who can own frames, and the counts of what they do.
+ *
+ * Frames of DOMID_XEN are in the machine's totals and not counted here: the
+ * hypervisor has no limit, and its allocations are the ones in a hurry.
+ */
+#include "internal.h"
+
+#include <quire/bitmap.h>
+#include <quire/errno.h>
+#include <quire/lock.h>
+#include <quire/panic.h>
+
+static_assert(DOMID_XEN == DOMID_IO + 1 && DOMID_COW == DOMID_IO + 2,
+              "the special owners are neighbours");
+
+static struct owner owners[NR_OWNERS];
+static uint64_t claimed_ids[BITMAP_WORDS(MAX_DOMAINS)];     /* [owner] */
+static struct spinlock lock = SPINLOCK_INIT(OWNER, 0);
+
+unsigned owner_index(domid_t id)
+{
+    if (likely(id < MAX_DOMAINS)) {
+        return id;
+    }
+    if (id >= DOMID_IO && id <= DOMID_COW) {
+        return (unsigned)(MAX_DOMAINS + id - DOMID_IO);
+    }
+    return NR_OWNERS;
+}
+
+domid_t owner_id(unsigned index)
+{
+    return (domid_t)(index < MAX_DOMAINS ? index :
+                     DOMID_IO + index - MAX_DOMAINS);
+}
+
+uint64_t owner_pages(unsigned index)
+{
+    return owners[index].pages;
+}
+
+void owner_init(void)
+{
+    for (unsigned i = 0; i < NR_OWNERS; i++) {
+        owners[i].pages = 0;
+        owners[i].max_pages = UINT64_MAX;
+        owners[i].domain = NULL;
+        owners[i].claimed = i >= MAX_DOMAINS;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(claimed_ids); i++) {
+        claimed_ids[i] = 0;
+    }
+}
+
+int owner_claim(domid_t want, void *domain, uint64_t max_pages)
+{
+    unsigned id = want;
+
+    if (want != DOMID_INVALID && want >= MAX_DOMAINS) {
+        return -EINVAL;
+    }
+    spin_lock(&lock);
+    if (want == DOMID_INVALID) {
+        id = bitmap_next_clear(claimed_ids, MAX_DOMAINS, 0);
+    }
+    if (id == MAX_DOMAINS || bitmap_test(claimed_ids, id)) {
+        spin_unlock(&lock);
+        return id == MAX_DOMAINS ? -ENFILE : -EEXIST;
+    }
+    bitmap_set(claimed_ids, id);
+    owners[id].max_pages = max_pages;
+    owners[id].domain = domain;
+    owners[id].claimed = true;
+    spin_unlock(&lock);
+    return (int)id;
+}
+
+int owner_release(domid_t id)
+{
+    int err = 0;
+
+    if (id >= MAX_DOMAINS) {
+        return -EINVAL;
+    }
+    spin_lock(&lock);
+    if (!bitmap_test(claimed_ids, id)) {
+        err = -EINVAL;
+    } else if (owners[id].pages != 0) {
+        err = -EBUSY;
+    } else {
+        owners[id].claimed = false;
+        owners[id].domain = NULL;
+        bitmap_clear(claimed_ids, id);
+    }
+    spin_unlock(&lock);
+    return err;
+}
+
+struct owner *owner_get(domid_t id)
+{
+    unsigned i = owner_index(id);
+
+    return i != NR_OWNERS && owners[i].claimed ? &owners[i] : NULL;
+}
+
+void *owner_domain(domid_t id)
+{
+    unsigned i = owner_index(id);
+
+    return i != NR_OWNERS ? owners[i].domain : NULL;
+}
+
+void owner_detach(domid_t id)
+{
+    unsigned i = owner_index(id);
+
+    if (i != NR_OWNERS) {
+        owners[i].domain = NULL;
+    }
+}
+
+bool owner_charge(domid_t id, uint64_t n)
+{
+    struct owner *o = owner_get(id);
+    uint64_t have, max;
+
+    if (o == NULL || id == DOMID_XEN) {
+        return false;
+    }
+    have = atomic_load_explicit(&o->pages, memory_order_relaxed);
+    do {
+        max = atomic_load_explicit(&o->max_pages, memory_order_relaxed);
+        if (have > max || n > max - have) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(
+                 &o->pages, &have, have + n, memory_order_relaxed,
+                 memory_order_relaxed));
+    return true;
+}
+
+void owner_uncharge(domid_t id, uint64_t n)
+{
+    unsigned i = owner_index(id);
+    uint64_t had;
+
+    BUG_ON(i == NR_OWNERS);
+    had = atomic_fetch_sub_explicit(&owners[i].pages, n,
+                                    memory_order_release);
+    BUG_ON(had < n);
+}
