@@ -111,8 +111,10 @@ void guest_verdict(int verdict, const char *fmt, ...) printf_like(2, 3);
 void guest_verdict_count(const char *what);
 /** guest_shutdown() - SHUTDOWN_*; never returns. */
 _Noreturn void guest_shutdown(unsigned reason);
-/** guest_finish() - verdict, then `then=`: wait for phase 99 (default), or
+/** guest_end() - as `then=` says: `wait` for phase 99 (the default), or
  *  `shutdown` at once. Ends in power-off. */
+_Noreturn void guest_end(void);
+/** guest_finish() - guest_verdict_count() and guest_end(). */
 _Noreturn void guest_finish(const char *what);
 
 /* ---- string.c: what gcc calls, and what options need -------------------- */

@@ -176,6 +176,11 @@ void guest_shutdown(unsigned reason)
 void guest_finish(const char *what)
 {
     guest_verdict_count(what);
+    guest_end();
+}
+
+void guest_end(void)
+{
     if (!option_is("then", "shutdown")) {
         guest_phase_wait(PHASE_END);
     }
