@@ -9,6 +9,7 @@
 #include <quire/grace.h>
 #include <quire/panic.h>
 #include "cpu.h"
+#include "tlb.h"
 
 #include <sys/mman.h>
 
@@ -53,6 +54,7 @@ void host_ram_init(uint64_t ram_frames, unsigned cpus)
     BUG_ON(p == MAP_FAILED);
     host_ram = p;
     host_cpus_init(cpus);
+    host_tlb_reset();
 }
 
 void host_machine_init(uint64_t ram_frames, unsigned cpus)
