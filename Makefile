@@ -75,7 +75,7 @@ guests: $(GUESTS:%=$(B)/guest/%.elf)
 
 # ---- common/ on the host: each file of test/{unit,model,bench} is a program
 HOST_LIB_SRC := $(COMMON) $(sort $(wildcard arch/host/*.c test/lib/*.c))
-HOST_CFLAGS := $(CBASE) -Iarch/host/include -Itest/lib -pthread
+HOST_CFLAGS := $(CBASE) -Iarch/host/include -Iarch/host -Itest/lib -pthread
 TESTS := $(basename $(sort $(wildcard test/unit/*.c test/model/*.c)))
 BENCHES := $(basename $(sort $(wildcard test/bench/*.c)))
 
