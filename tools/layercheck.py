@@ -32,7 +32,7 @@ HEADERS = {
     # What a vCPU is made of, and how to wake it: contracts that the
     # siblings of the p2m need; the scheduler behind them is in domain/.
     "p2m": "p2m", "vcpu": "p2m", "sched": "p2m",
-    "share": "share", "rmap": "share", "emul": "emul", "guest_walk": "emul",
+    "share": "share", "rmap": "share", "emul": "emul",
     "event": "event", "domain": "domain", "control": "control",
 }
 FREESTANDING = {"stdalign.h", "stdarg.h", "stdatomic.h", "stdbool.h",

@@ -9,6 +9,8 @@
 
 #include <quire/types.h>
 
+#define QUIRE_VERSION "0.1"
+
 void control_init(const char *batch, size_t batch_len);
 /** control_poll() - CPU 0's run loop: take bytes that have come. Cheap. */
 void control_poll(void);

@@ -1,0 +1,391 @@
+/*
+ * cmd_create.c - create: one domain, or as many alike as one asks for.
+ *
+ * All or none: if the fifth of ten cannot be built, the four are destroyed
+ * again. In name= and cmdline= `{i}` stands for the number of the copy.
+ */
+#include <quire/errno.h>
+#include <quire/heap.h>
+#include <quire/print.h>
+
+#include "job.h"
+
+#define UNITS_PER_CONFIG 2000
+
+enum create_stage { CREATE_PARSE, CREATE_BUILD, CREATE_START, CREATE_UNDO };
+
+struct create_state {
+    enum create_stage stage;
+    int error;                  /* why it is being undone */
+    uint64_t count, first;      /* copies, and the number of the first */
+    bool paused;                /* leave them paused */
+    bool configured;            /* config is that of the current copy */
+    struct domain *building;    /* domain_create()'s cursor, then counted */
+    domid_t *ids;               /* of those made; [count] */
+    uint64_t nr_made;
+    struct domain_config config;
+    char why[DOMAIN_WHY_MAX];
+};
+
+/* Copy @from, `{i}` replaced. -E2BIG: it does not fit. */
+static int expand(char *to, size_t size, const char *from, uint64_t i)
+{
+    size_t used = 0;
+    char number[24];
+
+    print_to(number, sizeof(number), "%lu", i);
+    while (*from != '\0') {
+        const char *piece = from;
+        size_t len = 1;
+
+        if (strncmp(from, "{i}", 3) == 0) {
+            piece = number;
+            len = strlen(number);
+            from += 3;
+        } else {
+            from++;
+        }
+        if (used + len >= size) {
+            return -E2BIG;
+        }
+        memcpy(to + used, piece, len);
+        used += len;
+    }
+    to[used] = '\0';
+    return 0;
+}
+
+static int parse_module(struct job *job, const char *name, const char **out)
+{
+    const struct boot_module *m = boot_module_find(name);
+
+    if (m == NULL) {
+        return job_fail(job, -ENOENT, "no boot module is named %.40s: the "
+                        "command modules lists them", name);
+    }
+    /* The line will be another's; the module's own name stays. */
+    *out = m->name;
+    return 0;
+}
+
+/* "a,b,c", taken apart in place. */
+static int parse_modules(struct job *job, char *list,
+                         struct domain_config *c)
+{
+    while (*list != '\0') {
+        char *end = list;
+        int err;
+
+        while (*end != '\0' && *end != ',') {
+            end++;
+        }
+        if (c->nr_modules == ARRAY_SIZE(c->modules)) {
+            return job_fail(job, -E2BIG, "a domain has at most %zu modules",
+                            ARRAY_SIZE(c->modules));
+        }
+        if (*end == ',') {
+            *end++ = '\0';
+        }
+        err = parse_module(job, list, &c->modules[c->nr_modules++]);
+        if (err != 0) {
+            return err;
+        }
+        list = end;
+    }
+    return 0;
+}
+
+/* One "start:size" of ranges=, in bytes. */
+static int parse_range(struct job *job, char *text, struct domain_config *c)
+{
+    struct domain_range *r = &c->ranges[c->nr_ranges];
+    uint64_t start, size;
+    char *colon = text;
+
+    while (*colon != '\0' && *colon != ':') {
+        colon++;
+    }
+    if (c->nr_ranges == MAX_RANGES) {
+        return job_fail(job, -E2BIG, "a domain has at most %u ranges",
+                        MAX_RANGES);
+    }
+    if (*colon == '\0') {
+        return job_fail(job, -EINVAL, "ranges: %.40s is not START:SIZE", text);
+    }
+    *colon = '\0';
+    if (args_number(text, NULL, &start) != 0 ||
+        args_number(colon + 1, NULL, &size) != 0 || size == 0 ||
+        ((start | size) & PAGE_MASK) != 0) {
+        return job_fail(job, -EINVAL, "ranges: %.20s:%.20s are not whole "
+                        "pages", text, colon + 1);
+    }
+    r->start = gpa_to_gfn(start);
+    r->nr = size >> PAGE_SHIFT;
+    c->nr_ranges++;
+    return 0;
+}
+
+static int parse_ranges(struct job *job, char *list, struct domain_config *c)
+{
+    while (*list != '\0') {
+        char *end = list;
+        int err;
+
+        while (*end != '\0' && *end != ',') {
+            end++;
+        }
+        if (*end == ',') {
+            *end++ = '\0';
+        }
+        err = parse_range(job, list, c);
+        if (err != 0) {
+            return err;
+        }
+        list = end;
+    }
+    return 0;
+}
+
+static int parse_memory(struct job *job, struct domain_config *c)
+{
+    char *ranges = (char *)args_value(&job->args, "ranges");
+    uint64_t bytes, max;
+    int err;
+
+    if (ranges != NULL && args_value(&job->args, "mem") != NULL) {
+        return job_fail(job, -EINVAL, "give mem= or ranges=, not both");
+    }
+    err = job_number(job, "max", 0, 0, UINT64_MAX, &max);
+    if (err != 0) {
+        return err;
+    }
+    c->max_pages = max >> PAGE_SHIFT;
+    if (ranges != NULL) {
+        return parse_ranges(job, ranges, c);
+    }
+    err = job_number(job, "mem", UINT64_C(16) << 20, 0, UINT64_MAX, &bytes);
+    if (err == 0 && domain_config_memory(c, bytes) != 0) {
+        err = job_fail(job, -EINVAL, "mem=%lu is not whole pages, or none, "
+                       "or more than %u bits of gfn reach", bytes,
+                       P2M_GFN_BITS);
+    }
+    return err;
+}
+
+static int parse_leaves(struct job *job, struct domain_config *c)
+{
+    const char *leaves = args_value(&job->args, "leaves");
+
+    if (leaves == NULL || strcmp(leaves, "xen") == 0) {
+        c->leaves = LEAVES_XEN;
+    } else if (strcmp(leaves, "none") == 0) {
+        c->leaves = LEAVES_NONE;
+    } else {
+        return job_fail(job, -EINVAL, "leaves=%.20s: xen or none", leaves);
+    }
+    return 0;
+}
+
+static int parse_numbers(struct job *job, struct create_state *s)
+{
+    struct domain_config *c = &s->config;
+    uint64_t vcpus, id;
+    int err = job_number(job, "vcpus", 1, 1, MAX_VCPUS, &vcpus);
+
+    if (err == 0) {
+        err = job_number(job, "id", DOMID_INVALID, 0, MAX_DOMAINS - 1, &id);
+    }
+    if (err == 0) {
+        err = job_number(job, "count", 1, 1, MAX_DOMAINS, &s->count);
+    }
+    if (err == 0) {
+        err = job_number(job, "first", 0, 0, 1000000, &s->first);
+    }
+    if (err == 0) {
+        err = job_flag(job, "superpages", &c->superpages);
+    }
+    if (err == 0) {
+        err = job_flag(job, "privileged", &c->privileged);
+    }
+    if (err == 0) {
+        err = job_flag(job, "paused", &s->paused);
+    }
+    if (err != 0) {
+        return err;
+    }
+    if (s->count > 1 && args_value(&job->args, "id") != NULL) {
+        return job_fail(job, -EINVAL, "id= goes with a single domain");
+    }
+    c->nr_vcpus = (unsigned)vcpus;
+    c->id = (domid_t)id;
+    return 0;
+}
+
+static int parse(struct job *job, struct create_state *s)
+{
+    struct domain_config *c = &s->config;
+    const char *image = args_value(&job->args, "image");
+    char *modules = (char *)args_value(&job->args, "modules");
+    int err = parse_numbers(job, s);
+
+    if (err == 0) {
+        err = parse_memory(job, c);
+    }
+    if (err == 0) {
+        err = parse_leaves(job, c);
+    }
+    if (err == 0 && image != NULL) {
+        err = parse_module(job, image, &c->image);
+    }
+    if (err == 0 && modules != NULL) {
+        err = parse_modules(job, modules, c);
+    }
+    if (err != 0) {
+        return err;
+    }
+    s->ids = heap_alloc(s->count * sizeof(*s->ids));
+    return s->ids != NULL ? 0 :
+        job_fail(job, -ENOMEM, "no memory to note %lu domains", s->count);
+}
+
+/* What differs from copy to copy. */
+static int configure(struct job *job, struct create_state *s)
+{
+    const char *name = args_value(&job->args, "name");
+    const char *cmdline = args_value(&job->args, "cmdline");
+    uint64_t i = s->first + s->nr_made;
+
+    if (name == NULL) {
+        name = s->config.image != NULL ? s->config.image : "domain";
+    }
+    if (name[0] == '\0' || (name[0] >= '0' && name[0] <= '9') ||
+        strcmp(name, "all") == 0) {
+        return job_fail(job, -EINVAL, "name=%.32s: not empty, not `all`, and "
+                        "no digit first", name);
+    }
+    if (expand(s->config.name, sizeof(s->config.name), name, i) != 0) {
+        return job_fail(job, -E2BIG, "name= has at most %u bytes",
+                        DOMAIN_NAME_MAX - 1);
+    }
+    if (expand(s->config.cmdline, sizeof(s->config.cmdline),
+               cmdline != NULL ? cmdline : "", i) != 0) {
+        return job_fail(job, -E2BIG, "cmdline= has at most %u bytes",
+                        DOMAIN_CMDLINE_MAX - 1);
+    }
+    s->configured = true;
+    return 0;
+}
+
+/* Preemptible: the domains made so far, and the one being built. */
+static int build(struct job *job, struct create_state *s, struct work *w)
+{
+    while (s->nr_made < s->count) {
+        int err = s->configured ? 0 : configure(job, s);
+
+        if (err != 0) {
+            return err;
+        }
+        err = domain_create(&s->config, &s->building, s->why, w);
+        if (err == -ERESTART) {
+            return err;
+        }
+        if (err != 0) {
+            s->building = NULL;
+            return job_fail(job, err, "%s: %s", s->config.name,
+                            s->why[0] != '\0' ? s->why : errno_name(err));
+        }
+        s->ids[s->nr_made++] = s->building->id;
+        s->building = NULL;
+        s->configured = false;
+        if (work_spend(w, UNITS_PER_CONFIG)) {
+            return -ERESTART;
+        }
+    }
+    return 0;
+}
+
+/* All are there: let them run, and say which they are. Preemptible. */
+static int start(struct job *job, struct create_state *s, struct work *w)
+{
+    while (job->done < s->nr_made) {
+        struct domain *d = domain_find(s->ids[job->done]);
+
+        if (job->done++ == 0) {
+            reply_number(&job->reply, "domain", s->ids[0]);
+            reply_open(&job->reply, "domains", '[');
+        }
+        reply_number(&job->reply, NULL, s->ids[job->done - 1]);
+        if (d != NULL) {
+            /* Somebody may have unpaused or killed it already. */
+            int err = s->paused ? 0 : domain_unpause(d);
+            (void)err;
+            domain_put(d);
+        }
+        if (work_spend(w, UNITS_PER_CONFIG)) {
+            return -ERESTART;
+        }
+    }
+    reply_close(&job->reply);
+    return 0;
+}
+
+/* Preemptible: destroy what was made before the failure. */
+static int undo(struct create_state *s, struct work *w)
+{
+    while (s->nr_made > 0) {
+        struct domain *d = domain_find(s->ids[s->nr_made - 1]);
+
+        if (d != NULL) {
+            int err = domain_kill(d, w);
+            domain_put(d);
+            if (err == -ERESTART) {
+                return err;
+            }
+        }
+        s->nr_made--;
+    }
+    return s->error;
+}
+
+static int run_create(struct job *job, struct work *w)
+{
+    struct create_state *s = JOB_STATE(job, struct create_state);
+    int err = 0;
+
+    if (s->stage == CREATE_PARSE) {
+        err = parse(job, s);
+        if (err != 0) {
+            return err;
+        }
+        s->stage = CREATE_BUILD;
+    }
+    if (s->stage == CREATE_BUILD) {
+        err = build(job, s, w);
+        if (err == -ERESTART) {
+            return err;
+        }
+        s->error = err;
+        s->stage = err == 0 ? CREATE_START : CREATE_UNDO;
+    }
+    return s->stage == CREATE_START ? start(job, s, w) : undo(s, w);
+}
+
+static void end_create(struct job *job)
+{
+    heap_free(JOB_STATE(job, struct create_state)->ids);
+}
+
+const struct command commands_create[] = {
+    { .name = "create",
+      .synopsis = "[name=TEXT] [image=MODULE] [mem=SIZE | "
+                  "ranges=START:SIZE,...] [vcpus=N] [cmdline=TEXT] "
+                  "[modules=MODULE,...] [leaves=xen|none] [superpages=1] "
+                  "[id=N] [max=SIZE] [privileged=1] [paused=1] [count=N] "
+                  "[first=N]",
+      .keys = "name image mem ranges vcpus cmdline modules leaves superpages "
+              "id max privileged paused count first",
+      .help = "build domains and let them run; {i} in name and cmdline is "
+              "the number of the copy",
+      .run = run_create, .end = end_create },
+    { .name = NULL },
+};

@@ -1,0 +1,246 @@
+/* cmd_domain.c - looking at domains, and the switches of their life. */
+#include <quire/errno.h>
+#include <quire/owner.h>
+
+#include "job.h"
+
+#define UNITS_PER_DOMAIN 3000   /* its line in a list */
+
+static const char *const state_names[] = {
+    [DOMAIN_BUILDING] = "building", [DOMAIN_RUNNING] = "running",
+    [DOMAIN_SHUTDOWN] = "shutdown", [DOMAIN_DYING] = "dying",
+    [DOMAIN_DEAD] = "dead",
+};
+static const char *const shutdown_names[] = {
+    [SHUTDOWN_POWEROFF] = "poweroff", [SHUTDOWN_REBOOT] = "reboot",
+    [SHUTDOWN_SUSPEND] = "suspend", [SHUTDOWN_CRASH] = "crash",
+    [SHUTDOWN_WATCHDOG] = "watchdog",
+};
+
+/* What the domain's lock covers, as one. */
+struct picture {
+    int state;
+    unsigned shutdown, pauses;
+    char crash_reason[sizeof(((struct domain *)0)->crash_reason)];
+};
+
+static void take_picture(struct domain *d, struct picture *p)
+{
+    spin_lock(&d->lock);
+    p->state = atomic_load(&d->state);
+    p->shutdown = d->shutdown;
+    p->pauses = d->pause_count;
+    memcpy(p->crash_reason, d->crash_reason, sizeof(p->crash_reason));
+    spin_unlock(&d->lock);
+}
+
+static const char *verdict_name(const struct domain *d)
+{
+    static const char *const names[] = { "none", "pass", "fail" };
+    int verdict = atomic_load(&d->verdict);
+
+    return verdict >= 0 && verdict <= 2 ? names[verdict] : "fail";
+}
+
+/* The fields that `list` and `info` have in common. */
+static void put_summary(struct reply *r, struct domain *d)
+{
+    struct picture p;
+
+    take_picture(d, &p);
+    reply_number(r, "domain", d->id);
+    reply_string(r, "name", d->config.name);
+    reply_string(r, "state", state_names[p.state]);
+    if (p.state == DOMAIN_SHUTDOWN) {
+        reply_string(r, "shutdown", p.shutdown < ARRAY_SIZE(shutdown_names) ?
+                     shutdown_names[p.shutdown] : "unknown");
+    }
+    if (p.crash_reason[0] != '\0') {
+        reply_string(r, "crash_reason", p.crash_reason);
+    }
+    reply_number(r, "pauses", p.pauses);
+    reply_number(r, "vcpus", d->nr_vcpus);
+    reply_number(r, "phase", atomic_load(&d->phase));
+    reply_string(r, "verdict", verdict_name(d));
+    reply_number(r, "private_frames", owner_get(d->id)->pages);
+    reply_number(r, "shared_gfns", d->p2m->count[p2m_ram_shared]);
+}
+
+static int run_list(struct job *job, struct work *w)
+{
+    bool *opened = JOB_STATE(job, bool);
+
+    if (!*opened) {
+        *opened = true;
+        reply_open(&job->reply, "domains", '[');
+    }
+    for (;;) {
+        struct domain *d = job_next_domain(job);
+
+        if (d == NULL) {
+            break;
+        }
+        reply_open(&job->reply, NULL, '{');
+        put_summary(&job->reply, d);
+        reply_close(&job->reply);
+        domain_put(d);
+        if (work_spend(w, UNITS_PER_DOMAIN)) {
+            return -ERESTART;
+        }
+    }
+    reply_close(&job->reply);
+    return 0;
+}
+
+static void put_vcpus(struct reply *r, struct domain *d)
+{
+    reply_open(r, "vcpu", '[');
+    for (unsigned i = 0; i < d->nr_vcpus; i++) {
+        const struct vcpu *v = d->vcpus[i];
+        uint64_t exits = 0;
+
+        for (unsigned e = 0; e < NR_EXIT_REASONS; e++) {
+            exits += v->nr_exits[e];
+        }
+        reply_open(r, NULL, '{');
+        reply_number(r, "vcpu", i);
+        reply_number(r, "cpu", v->cpu);
+        reply_bool(r, "online", v->online);
+        reply_bool(r, "blocked", atomic_load(&v->blocked));
+        reply_number(r, "run_ticks", v->run_time);
+        reply_number(r, "exits", exits);
+        reply_number(r, "npf_exits", v->nr_exits[EXIT_NPF]);
+        reply_close(r);
+    }
+    reply_close(r);
+}
+
+static int run_info(struct job *job, struct work *w)
+{
+    struct domain *d = job->domain[0];
+    struct reply *r = &job->reply;
+    unsigned last = ARRAY_SIZE(d->figure);
+
+    (void)w;
+    put_summary(r, d);
+    reply_string(r, "image", d->config.image != NULL ? d->config.image : "");
+    reply_string(r, "cmdline", d->config.cmdline);
+    reply_number(r, "max_frames", owner_get(d->id)->max_pages);
+    reply_open(r, "gfns", '{');
+    for (unsigned t = 0; t < NR_P2M_TYPES; t++) {
+        if (d->p2m->count[t] != 0) {
+            reply_number(r, p2m_type_name((enum p2m_type)t),
+                         d->p2m->count[t]);
+        }
+    }
+    reply_close(r);
+    reply_number(r, "table_frames", d->p2m->nr_tables);
+    reply_number(r, "flushes", d->p2m->nr_flushes);
+    put_vcpus(r, d);
+    while (last > 0 && d->figure[last - 1] == 0) {
+        last--;
+    }
+    reply_open(r, "figures", '[');
+    for (unsigned i = 0; i < last; i++) {
+        reply_number(r, NULL, d->figure[i]);
+    }
+    reply_close(r);
+    return 0;
+}
+
+/* Switches of one domain, or of all that are there. */
+static int for_each_named(struct job *job, int (*fn)(struct domain *d),
+                          const char *refusal, struct work *w)
+{
+    if (job->domain[0] != NULL) {
+        int err = fn(job->domain[0]);
+        job->done = err == 0;
+        if (err != 0) {
+            return job_fail(job, err, "domain %u: %s", job->domain[0]->id,
+                            refusal);
+        }
+    } else {
+        for (;;) {
+            struct domain *d = job_next_domain(job);
+            if (d == NULL) {
+                break;
+            }
+            job->done += fn(d) == 0;
+            domain_put(d);
+            if (work_spend(w, UNITS_PER_DOMAIN)) {
+                return -ERESTART;
+            }
+        }
+    }
+    reply_number(&job->reply, "domains", job->done);
+    return 0;
+}
+
+static int run_pause(struct job *job, struct work *w)
+{
+    return for_each_named(job, domain_pause, "is being destroyed", w);
+}
+
+static int run_unpause(struct job *job, struct work *w)
+{
+    return for_each_named(job, domain_unpause, "is not paused", w);
+}
+
+static int run_resume(struct job *job, struct work *w)
+{
+    return for_each_named(job, domain_resume, "is not suspended", w);
+}
+
+static int run_allow(struct job *job, struct work *w)
+{
+    uint64_t phase;
+    int err = job_number(job, "phase", UINT64_MAX, 0, UINT64_MAX, &phase);
+
+    if (err != 0) {
+        return err;
+    }
+    if (args_value(&job->args, "phase") == NULL) {
+        return job_fail(job, -EINVAL, "phase= is missing");
+    }
+    if (job->domain[0] != NULL) {
+        domain_phase_allow(job->domain[0], phase);
+        job->done = 1;
+    }
+    while (job->domain[0] == NULL) {
+        struct domain *d = job_next_domain(job);
+        if (d == NULL) {
+            break;
+        }
+        domain_phase_allow(d, phase);
+        domain_put(d);
+        job->done++;
+        if (work_spend(w, UNITS_PER_DOMAIN)) {
+            return -ERESTART;
+        }
+    }
+    reply_number(&job->reply, "domains", job->done);
+    return 0;
+}
+
+const struct command commands_domain[] = {
+    { .name = "list", .synopsis = "", .keys = "",
+      .help = "all domains, a summary of each", .run = run_list },
+    { .name = "info", .synopsis = "DOMAIN", .keys = "", .min_words = 1,
+      .max_words = 1, .nr_domains = 1,
+      .help = "one domain: memory by type, vCPUs, reported figures",
+      .run = run_info },
+    { .name = "pause", .synopsis = "DOMAIN|all", .keys = "", .min_words = 1,
+      .max_words = 1, .nr_domains = 1, .all = true,
+      .help = "stop its vCPUs; counted", .run = run_pause },
+    { .name = "unpause", .synopsis = "DOMAIN|all", .keys = "",
+      .min_words = 1, .max_words = 1, .nr_domains = 1, .all = true,
+      .help = "undo one pause", .run = run_unpause },
+    { .name = "resume", .synopsis = "DOMAIN|all", .keys = "", .min_words = 1,
+      .max_words = 1, .nr_domains = 1, .all = true,
+      .help = "let a suspended domain go on", .run = run_resume },
+    { .name = "allow", .synopsis = "DOMAIN|all phase=N", .keys = "phase",
+      .min_words = 1, .max_words = 1, .nr_domains = 1, .all = true,
+      .help = "let a stress domain pass its phases up to N",
+      .run = run_allow },
+    { .name = NULL },
+};

@@ -1,0 +1,217 @@
+/*
+ * cmd_merge.c - share: merge pages of two domains (or of one).
+ *
+ * Contents are the caller's promise, as in Xen, unless equal=1 is given. Then
+ * the two pages are compared first as they are, which finds most differences
+ * for the price of a few bytes; if they look alike both are nominated, which
+ * makes them read-only, and compared again. A page that somebody unshares
+ * after that has a new handle, so the merge is refused and nothing is lost.
+ */
+#include <quire/arch.h>
+#include <quire/errno.h>
+
+#include "job.h"
+
+#define UNITS_PER_COMPARE 1000
+#define UNITS_PER_MERGE 6000
+
+struct merge_state {
+    struct range source;        /* count and stride are both sides' */
+    gfn_t client;
+    share_handle_t shandle, chandle;    /* given; 0: nominate */
+    bool equal;
+    uint64_t unequal, already;
+    bool merging;               /* the cursor below is in use */
+    share_handle_t sh, ch;
+    struct share_merge merge;
+};
+
+static int parse(struct job *job, struct merge_state *s)
+{
+    uint64_t sgfn, cgfn, end = UINT64_C(1) << P2M_GFN_BITS;
+    int err = job_word_number(job, 1, "source gfn", end - 1, &sgfn);
+
+    if (err == 0) {
+        err = job_word_number(job, 3, "client gfn", end - 1, &cgfn);
+    }
+    if (err == 0) {
+        err = job_flag(job, "equal", &s->equal);
+    }
+    if (err == 0) {
+        err = job_number(job, "shandle", 0, 1, UINT64_MAX, &s->shandle);
+    }
+    if (err == 0) {
+        err = job_number(job, "chandle", 0, 1, UINT64_MAX, &s->chandle);
+    }
+    if (err == 0) {
+        err = range_parse_at(job, &s->source, GFN(sgfn));
+    }
+    if (err == 0) {
+        s->client = GFN(cgfn);
+        err = range_check(job, &s->source, s->client);
+    }
+    if (err != 0) {
+        return err;
+    }
+    if ((s->shandle != 0 || s->chandle != 0) && s->source.count != 1) {
+        s->source.parsed = false;
+        return job_fail(job, -EINVAL, "a handle names one page: leave count= "
+                        "out");
+    }
+    s->source.skip |= s->equal;
+    return 0;
+}
+
+/*
+ * A reference to the frame behind @gfn, RAM of @d or shared. The entry is
+ * looked at again with the reference held: then the frame is this gfn's.
+ */
+static int hold_page(const struct domain *d, gfn_t gfn, struct frame **f)
+{
+    struct p2m_entry e = p2m_lookup(d->p2m, gfn);
+    domid_t owner = e.type == p2m_ram_shared ? DOMID_COW : d->id;
+
+    if (e.type == p2m_invalid) {
+        return -ENOENT;
+    }
+    if ((e.type != p2m_ram_rw && e.type != p2m_ram_ro &&
+         e.type != p2m_ram_shared) || !mfn_is_ram(e.mfn)) {
+        return -EINVAL;
+    }
+    *f = mfn_to_frame(e.mfn);
+    if (frame_get(*f, owner) != 0) {
+        return -EAGAIN;
+    }
+    if (!mfn_eq(p2m_lookup(d->p2m, gfn).mfn, e.mfn)) {
+        frame_put(*f);
+        return -EAGAIN;
+    }
+    return 0;
+}
+
+/* 1: alike now; 0: not; or an error. */
+static int compare(const struct job *job, gfn_t sgfn, gfn_t cgfn)
+{
+    struct frame *a, *b;
+    const void *pa, *pb;
+    int same, err = hold_page(job->domain[0], sgfn, &a);
+
+    if (err != 0) {
+        return err;
+    }
+    err = hold_page(job->domain[1], cgfn, &b);
+    if (err != 0) {
+        frame_put(a);
+        return err;
+    }
+    pa = arch_map_frame(frame_to_mfn(a));
+    pb = arch_map_frame(frame_to_mfn(b));
+    same = a == b || memcmp(pa, pb, PAGE_SIZE) == 0;
+    arch_unmap_frame(pb);
+    arch_unmap_frame(pa);
+    frame_put(b);
+    frame_put(a);
+    return same;
+}
+
+/* Both handles, given or by nomination. */
+static int nominate_both(struct job *job, struct merge_state *s, gfn_t sgfn,
+                         gfn_t cgfn)
+{
+    int err = 0;
+
+    s->sh = s->shandle;
+    s->ch = s->chandle;
+    if (s->sh == 0) {
+        err = share_nominate(job->domain[0]->p2m, sgfn, &s->sh);
+    }
+    if (err == 0 && s->ch == 0) {
+        err = share_nominate(job->domain[1]->p2m, cgfn, &s->ch);
+    }
+    return err;
+}
+
+/* Decide whether these two are to be merged: 1, 0 or an error. */
+static int prepare(struct job *job, struct merge_state *s, gfn_t sgfn,
+                   gfn_t cgfn)
+{
+    int same = s->equal ? compare(job, sgfn, cgfn) : 1;
+    int err;
+
+    if (same != 1) {
+        return same;
+    }
+    err = nominate_both(job, s, sgfn, cgfn);
+    if (err != 0) {
+        return err;
+    }
+    return s->equal ? compare(job, sgfn, cgfn) : 1;
+}
+
+static int merge_one(struct job *job, gfn_t sgfn, uint64_t i, struct work *w)
+{
+    struct merge_state *s = JOB_STATE(job, struct merge_state);
+    gfn_t cgfn = gfn_add(s->client, i * s->source.stride);
+    int err;
+
+    if (!s->merging) {
+        err = prepare(job, s, sgfn, cgfn);
+        if (err == 0) {
+            s->unequal++;
+            s->source.good--;   /* range_run() counts what went well */
+            return 0;
+        }
+        if (err < 0) {
+            return job_fail(job, err, "gfn %lu with %lu: %s", sgfn.n, cgfn.n,
+                            share_error(err));
+        }
+        s->merging = true;
+        memset(&s->merge, 0, sizeof(s->merge));
+    }
+    err = share_frames(job->domain[0]->p2m, sgfn, s->sh, job->domain[1]->p2m,
+                       cgfn, s->ch, &s->merge, w);
+    if (err == -ERESTART) {
+        return err;
+    }
+    s->merging = false;
+    if (err == -EEXIST && s->equal) {
+        s->already++;
+        s->source.good--;
+        return 0;
+    }
+    return err == 0 ? 0 :
+        job_fail(job, err, "gfn %lu with %lu: %s", sgfn.n, cgfn.n,
+                 share_error(err));
+}
+
+static int run_share(struct job *job, struct work *w)
+{
+    struct merge_state *s = JOB_STATE(job, struct merge_state);
+    int err = s->source.parsed ? 0 : parse(job, s);
+
+    if (err == 0) {
+        err = range_run(job, &s->source, s->equal ? UNITS_PER_COMPARE :
+                        UNITS_PER_MERGE, merge_one, w);
+    }
+    if (err != 0) {
+        return err;
+    }
+    range_reply(job, &s->source, "shared");
+    if (s->equal) {
+        reply_number(&job->reply, "unequal", s->unequal);
+        reply_number(&job->reply, "already", s->already);
+    }
+    return 0;
+}
+
+const struct command commands_merge[] = {
+    { .name = "share",
+      .synopsis = "SOURCE SGFN CLIENT CGFN [count=1] [stride=1] [equal=1] "
+                  "[skip=1] [shandle=N] [chandle=N]",
+      .keys = "count stride equal skip shandle chandle", .min_words = 4,
+      .max_words = 4, .nr_domains = 2,
+      .help = "merge the client's pages into the source's; equal=1 compares "
+              "and takes only those that are alike",
+      .run = run_share },
+    { .name = NULL },
+};

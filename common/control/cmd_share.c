@@ -1,0 +1,211 @@
+/* cmd_share.c - sharing, one domain's side of it: nominate, add-physmap,
+ * unshare, and a look behind one gfn. */
+#include <quire/errno.h>
+
+#include "job.h"
+
+#define UNITS_PER_NOMINATE 2500
+#define UNITS_PER_UNSHARE 4000
+
+/* What sharing's distinct errors mean to whoever typed the command. */
+const char *share_error(int err)
+{
+    switch (-err) {
+    case ENOENT:
+        return "a hole";
+    case EINVAL:
+        return "not RAM that can be shared";
+    case E2BIG:
+        return "somebody else uses the page (extra references)";
+    case ENOEXEC:
+        return "the source's handle is stale or wrong";
+    case EBADF:
+        return "the client's handle is stale or wrong";
+    case EEXIST:
+        return "both are the same page already";
+    case EBUSY:
+        return "the client's gfn is not a hole";
+    case EAGAIN:
+        return "the page is being merged by somebody else: try again";
+    case ESRCH:
+        return "the domain is being destroyed";
+    case ENOMEM:
+        return "no memory, or the domain is at its limit";
+    default:
+        return errno_name(err);
+    }
+}
+
+static int nominate_one(struct job *job, gfn_t gfn, uint64_t i,
+                        struct work *w)
+{
+    share_handle_t handle;
+    int err = share_nominate(job->domain[0]->p2m, gfn, &handle);
+
+    (void)i, (void)w;
+    return err == 0 ? 0 :
+        job_fail(job, err, "gfn %lu: %s", gfn.n, share_error(err));
+}
+
+static int run_nominate(struct job *job, struct work *w)
+{
+    struct range *r = JOB_STATE(job, struct range);
+    share_handle_t handle;
+    int err = range_parse(job, r);
+
+    if (err == 0) {
+        err = range_run(job, r, UNITS_PER_NOMINATE, nominate_one, w);
+    }
+    if (err != 0) {
+        return err;
+    }
+    range_reply(job, r, "nominated");
+    if (r->count == 1 &&
+        share_handle(job->domain[0]->p2m, r->gfn, &handle) == 0) {
+        reply_number(&job->reply, "handle", handle);
+    }
+    return 0;
+}
+
+static int unshare_one(struct job *job, gfn_t gfn, uint64_t i, struct work *w)
+{
+    int err = share_unshare(job->domain[0]->p2m, gfn);
+
+    (void)i, (void)w;
+    return err == 0 ? 0 :
+        job_fail(job, err, "gfn %lu: %s", gfn.n, share_error(err));
+}
+
+static int run_unshare(struct job *job, struct work *w)
+{
+    struct range *r = JOB_STATE(job, struct range);
+    int err = range_parse(job, r);
+
+    if (err == 0) {
+        err = range_run(job, r, UNITS_PER_UNSHARE, unshare_one, w);
+    }
+    if (err == 0) {
+        range_reply(job, r, "private");
+    }
+    return err;
+}
+
+struct add_state {
+    struct range range;         /* the client's gfns */
+    uint64_t sgfn;
+    share_handle_t handle;
+    bool ready;
+};
+
+static int parse_add(struct job *job, struct add_state *s)
+{
+    struct p2m *source = job->domain[0]->p2m;
+    uint64_t cgfn, end = UINT64_C(1) << P2M_GFN_BITS;
+    int err = job_word_number(job, 1, "source gfn", end - 1, &s->sgfn);
+
+    if (err == 0) {
+        err = job_word_number(job, 3, "client gfn", end - 1, &cgfn);
+    }
+    if (err == 0) {
+        err = range_parse_at(job, &s->range, GFN(cgfn));
+    }
+    if (err == 0) {
+        err = job_number(job, "shandle", 0, 1, UINT64_MAX, &s->handle);
+    }
+    if (err != 0) {
+        return err;
+    }
+    if (s->handle == 0) {
+        err = share_nominate(source, GFN(s->sgfn), &s->handle);
+        if (err != 0) {
+            return job_fail(job, err, "source gfn %lu: %s", s->sgfn,
+                            share_error(err));
+        }
+    }
+    s->ready = true;
+    return 0;
+}
+
+static int run_add_physmap(struct job *job, struct work *w)
+{
+    struct add_state *s = JOB_STATE(job, struct add_state);
+    int err = s->ready ? 0 : parse_add(job, s);
+
+    if (err == 0) {
+        err = share_add_physmap_range(job->domain[0]->p2m, GFN(s->sgfn),
+                                      s->handle, job->domain[1]->p2m,
+                                      s->range.gfn, s->range.count,
+                                      s->range.stride, &job->done, w);
+    } else {
+        return err;
+    }
+    if (err == 0) {
+        reply_number(&job->reply, "added", job->done);
+        reply_number(&job->reply, "handle", s->handle);
+    } else if (err != -ERESTART) {
+        job->has_done = true;
+        job_fail(job, err, "client gfn %lu: %s",
+                 s->range.gfn.n + job->done * s->range.stride,
+                 share_error(err));
+    }
+    return err;
+}
+
+static int run_debug_gfn(struct job *job, struct work *w)
+{
+    struct p2m *p = job->domain[0]->p2m;
+    struct share_info info;
+    struct p2m_entry e;
+    uint64_t gfn;
+    int err = job_number(job, "gfn", UINT64_MAX, 0,
+                         (UINT64_C(1) << P2M_GFN_BITS) - 1, &gfn);
+
+    (void)w;
+    if (err != 0) {
+        return err;
+    }
+    if (gfn == UINT64_MAX) {
+        return job_fail(job, -EINVAL, "gfn= is missing");
+    }
+    e = p2m_lookup(p, GFN(gfn));
+    reply_number(&job->reply, "gfn", gfn);
+    reply_string(&job->reply, "type", e.type == p2m_invalid ? "hole" :
+                 p2m_type_name(e.type));
+    reply_number(&job->reply, "order", e.order);
+    reply_number(&job->reply, "tracking", e.tracking);
+    if (mfn_is_ram(e.mfn)) {
+        const struct frame *f = mfn_to_frame(e.mfn);
+        reply_number(&job->reply, "mfn", e.mfn.n);
+        reply_number(&job->reply, "owner", frame_owner(f));
+        reply_number(&job->reply, "references", frame_refs(f));
+        reply_number(&job->reply, "type_references", frame_type_count(f));
+    }
+    if (e.type == p2m_ram_shared &&
+        share_debug_gfn(p, GFN(gfn), &info) == 0) {
+        reply_number(&job->reply, "handle", info.handle);
+        reply_number(&job->reply, "sharers", info.sharers);
+    }
+    return 0;
+}
+
+const struct command commands_share[] = {
+    { .name = "nominate",
+      .synopsis = "DOMAIN gfn=N [count=1] [stride=1] [skip=1]",
+      .keys = "gfn count stride skip", .min_words = 1, .max_words = 1,
+      .nr_domains = 1, .help = "make pages shareable; one alone replies "
+      "with its handle", .run = run_nominate },
+    { .name = "add-physmap",
+      .synopsis = "SOURCE SGFN CLIENT CGFN [count=1] [stride=1] [shandle=N]",
+      .keys = "count stride shandle", .min_words = 4, .max_words = 4,
+      .nr_domains = 2, .help = "map one shared page at holes of the client",
+      .run = run_add_physmap },
+    { .name = "unshare",
+      .synopsis = "DOMAIN gfn=N [count=1] [stride=1] [skip=1]",
+      .keys = "gfn count stride skip", .min_words = 1, .max_words = 1,
+      .nr_domains = 1, .help = "make pages private again",
+      .run = run_unshare },
+    { .name = "debug-gfn", .synopsis = "DOMAIN gfn=N", .keys = "gfn",
+      .min_words = 1, .max_words = 1, .nr_domains = 1,
+      .help = "what is behind one gfn", .run = run_debug_gfn },
+    { .name = NULL },
+};

@@ -1,0 +1,159 @@
+/*
+ * cmd_stats.c - stats: what sharing is worth, and what it cost.
+ *
+ * A domain's part of the saved frames: each of its shared gfns counts 1 - 1/n
+ * with n sharers, so that the parts add up to the total. That takes a walk
+ * over its shared gfns; they may change meanwhile, so the sum is exact only
+ * for domains at rest.
+ */
+#include <quire/errno.h>
+#include <quire/owner.h>
+
+#include "job.h"
+
+#define UNITS_PER_GFN 300
+#define ONE (UINT64_C(1) << 20)     /* one frame, in fixed point */
+
+struct stats_state {
+    bool opened, all;
+    struct domain *domain;      /* counted: the one being walked */
+    gfn_t next;
+    uint64_t saved;             /* frames in units of 1 / ONE */
+};
+
+/* Preemptible: s->next. */
+static int walk_shared(struct stats_state *s, struct work *w)
+{
+    struct p2m *p = s->domain->p2m;
+    gfn_t end = GFN(UINT64_C(1) << P2M_GFN_BITS);
+    struct p2m_entry e;
+    gfn_t gfn;
+
+    while (p->count[p2m_ram_shared] != 0 &&
+           p2m_next(p, s->next, end, &gfn, &e)) {
+        struct share_info info;
+
+        s->next = gfn_add(gfn, UINT64_C(1) << e.order);
+        s->next.n &= ~((UINT64_C(1) << e.order) - 1);
+        if (e.type == p2m_ram_shared &&
+            share_debug_gfn(p, gfn, &info) == 0) {
+            s->saved += ONE - ONE / info.sharers;
+        }
+        if (work_spend(w, e.type == p2m_ram_shared ? UNITS_PER_GFN :
+                       UNITS_PER_GFN / 4)) {
+            return -ERESTART;
+        }
+    }
+    return 0;
+}
+
+static void put_histogram(struct reply *r, const char *name,
+                          struct domain *d)
+{
+    struct histogram *h = &d->unshare_ticks;
+
+    /* Its CPUs add to it under the lock; the copy would be too large. */
+    spin_lock(&d->lock);
+    reply_open(r, name, '{');
+    reply_number(r, "count", h->count);
+    if (h->count != 0) {
+        reply_number(r, "min", h->min);
+        reply_number(r, "median", histogram_quantile(h, 500));
+        reply_number(r, "p99", histogram_quantile(h, 990));
+        reply_number(r, "max", h->max);
+        reply_number(r, "sum", h->sum);
+    }
+    reply_close(r);
+    spin_unlock(&d->lock);
+}
+
+static void put_domain(struct reply *r, struct domain *d, uint64_t saved)
+{
+    const struct share_domain_stats *s = share_domain_stats(d->p2m);
+    const struct p2m *p = d->p2m;
+
+    reply_open(r, NULL, '{');
+    reply_number(r, "domain", d->id);
+    reply_string(r, "name", d->config.name);
+    reply_number(r, "pages", p->count[p2m_ram_rw] + p->count[p2m_ram_ro] +
+                 p->count[p2m_ram_shared]);
+    reply_number(r, "private_frames", owner_get(d->id)->pages);
+    reply_number(r, "shared_gfns", p->count[p2m_ram_shared]);
+    reply_number(r, "saved_frames", (saved + ONE / 2) / ONE);
+    reply_number(r, "table_frames", p->nr_tables);
+    if (s != NULL) {
+        reply_number(r, "cow_faults", s->cow_faults);
+        reply_number(r, "copies", s->copies);
+        reply_number(r, "last_sharers", s->last_sharers);
+    }
+    put_histogram(r, "unshare_ticks", d);
+    reply_close(r);
+}
+
+static void put_share(struct reply *r)
+{
+    struct share_stats t;
+
+    share_stats_get(&t);
+    reply_open(r, "share", '{');
+    reply_number(r, "shared_frames", t.shared_frames);
+    reply_number(r, "saved_frames", t.saved_frames);
+    reply_number(r, "sharers", t.sharers);
+    reply_number(r, "nominates", t.nominates);
+    reply_number(r, "shares", t.shares);
+    reply_number(r, "add_physmaps", t.add_physmaps);
+    reply_number(r, "unshares_copied", t.unshares_copied);
+    reply_number(r, "unshares_last", t.unshares_last);
+    reply_number(r, "unshares_failed", t.unshares_failed);
+    reply_number(r, "rmap_bytes", t.rmap_bytes);
+    reply_close(r);
+}
+
+static struct domain *next(struct job *job, const struct stats_state *s)
+{
+    struct domain *d = job->domain[0];
+
+    if (s->all) {
+        return job_next_domain(job);
+    }
+    job->domain[0] = NULL;
+    return d;
+}
+
+static int run_stats(struct job *job, struct work *w)
+{
+    struct stats_state *s = JOB_STATE(job, struct stats_state);
+
+    if (!s->opened) {
+        s->opened = true;
+        s->all = job->domain[0] == NULL;
+        put_share(&job->reply);
+        reply_open(&job->reply, "domains", '[');
+    }
+    for (;;) {
+        if (s->domain == NULL) {
+            s->domain = next(job, s);
+            s->next = GFN(0);
+            s->saved = 0;
+        }
+        if (s->domain == NULL) {
+            break;
+        }
+        if (walk_shared(s, w) != 0) {
+            return -ERESTART;
+        }
+        put_domain(&job->reply, s->domain, s->saved);
+        domain_put(s->domain);
+        s->domain = NULL;
+    }
+    reply_close(&job->reply);
+    return 0;
+}
+
+const struct command commands_stats[] = {
+    { .name = "stats", .synopsis = "[DOMAIN|all]", .keys = "",
+      .max_words = 1, .nr_domains = 1, .all = true,
+      .help = "shared and saved frames, faults, the cost of an unshare",
+      .run = run_stats },
+    { .name = NULL },
+};

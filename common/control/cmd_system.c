@@ -1,0 +1,209 @@
+/* cmd_system.c - commands about the machine as a whole. */
+#include <quire/arch.h>
+#include <quire/control.h>
+#include <quire/errno.h>
+#include <quire/grace.h>
+#include <quire/heap.h>
+#include <quire/log.h>
+#include <quire/page_alloc.h>
+
+#include "job.h"
+
+#define SETTLE_POLLS 1000       /* of JOB_POLL_US: 200 ms */
+
+static void put_command(struct reply *r, const struct command *c)
+{
+    reply_open(r, NULL, '{');
+    reply_string(r, "name", c->name);
+    reply_string(r, "arguments", c->synopsis);
+    reply_string(r, "help", c->help);
+    reply_close(r);
+}
+
+static int run_help(struct job *job, struct work *w)
+{
+    const struct command *c = NULL;
+
+    (void)w;
+    if (job->args.nr_words == 1) {
+        c = command_find(job->args.word[0]);
+        if (c == NULL) {
+            return job_fail(job, -ENOENT, "there is no command %.40s",
+                            job->args.word[0]);
+        }
+    }
+    reply_open(&job->reply, "commands", '[');
+    if (c != NULL) {
+        put_command(&job->reply, c);
+    } else {
+        for (unsigned i = 0; (c = command_at(i)) != NULL; i++) {
+            put_command(&job->reply, c);
+        }
+    }
+    reply_close(&job->reply);
+    return 0;
+}
+
+static int run_version(struct job *job, struct work *w)
+{
+    (void)w;
+    reply_string(&job->reply, "version", QUIRE_VERSION);
+#ifdef QUIRE_DEBUG
+    reply_string(&job->reply, "build", "debug");
+#else
+    reply_string(&job->reply, "build", "release");
+#endif
+    reply_number(&job->reply, "cpus", arch_nr_cpus());
+    reply_number(&job->reply, "ticks_per_second", arch_tick_hz());
+    reply_number(&job->reply, "now_ticks", arch_now());
+    return 0;
+}
+
+static int run_modules(struct job *job, struct work *w)
+{
+    const struct boot_module *m;
+
+    (void)w;
+    reply_open(&job->reply, "modules", '[');
+    for (unsigned i = 0; (m = boot_module_at(i)) != NULL; i++) {
+        reply_open(&job->reply, NULL, '{');
+        reply_string(&job->reply, "name", m->name);
+        reply_string(&job->reply, "arguments", m->args);
+        reply_number(&job->reply, "bytes", m->size);
+        reply_close(&job->reply);
+    }
+    reply_close(&job->reply);
+    return 0;
+}
+
+/*
+ * Tables and domains are freed after a grace period, and a script that
+ * compares two totals means what is left when that has passed. So wait for
+ * it, but not for ever: running domains may keep some pending.
+ */
+static int run_memory(struct job *job, struct work *w)
+{
+    static const char *const uses[NR_FRAME_USES] = {
+        NULL, "free_frames", "boot_frames", "percpu_frames", "heap_frames",
+        "table_frames", "guest_frames", "shared_frames",
+    };
+    struct mem_totals t;
+    struct heap_stats h;
+
+    (void)w;
+    if (grace_nr_pending() != 0 && job->done < SETTLE_POLLS) {
+        job->done++;
+        return job_sleep_us(job, JOB_POLL_US);
+    }
+    mem_totals_get(&t);
+    heap_stats_get(&h);
+    reply_number(&job->reply, "total_frames", t.total);
+    for (unsigned i = 0; i < NR_FRAME_USES; i++) {
+        if (uses[i] != NULL) {
+            reply_number(&job->reply, uses[i], t.frames[i]);
+        }
+    }
+    reply_number(&job->reply, "heap_objects", h.objects);
+    reply_number(&job->reply, "heap_bytes", h.bytes);
+    reply_number(&job->reply, "grace_pending", grace_nr_pending());
+    reply_number(&job->reply, "domains", domain_count());
+    return 0;
+}
+
+static int run_latency(struct job *job, struct work *w)
+{
+    bool reset;
+    int err = job_flag(job, "reset", &reset);
+
+    (void)w;
+    if (err != 0) {
+        return err;
+    }
+    reply_open(&job->reply, "cpus", '[');
+    for (unsigned cpu = 0; cpu < arch_nr_cpus(); cpu++) {
+        struct latency l;
+
+        latency_get(cpu, &l);
+        reply_open(&job->reply, NULL, '{');
+        reply_number(&job->reply, "cpu", cpu);
+        reply_number(&job->reply, "longest_ticks", l.longest);
+        reply_string(&job->reply, "what", l.what != NULL ? l.what : "");
+        reply_number(&job->reply, "detail", l.arg);
+        reply_close(&job->reply);
+    }
+    reply_close(&job->reply);
+    if (reset) {
+        latency_reset();
+    }
+    return 0;
+}
+
+static int run_loglevel(struct job *job, struct work *w)
+{
+    uint64_t level;
+
+    (void)w;
+    if (job->args.nr_words == 1) {
+        int err = job_word_number(job, 0, "level", LOG_DEBUG, &level);
+        if (err != 0) {
+            return err;
+        }
+        atomic_store(&log_level_now, (int)level);
+    }
+    reply_number(&job->reply, "level", (uint64_t)atomic_load(&log_level_now));
+    return 0;
+}
+
+struct sleep_state { bool started; ticks_t until; };
+
+static int run_sleep(struct job *job, struct work *w)
+{
+    struct sleep_state *s = JOB_STATE(job, struct sleep_state);
+    uint64_t ms;
+
+    (void)w;
+    if (!s->started) {
+        int err = job_number(job, "ms", 1000, 0, 3600000, &ms);
+        if (err != 0) {
+            return err;
+        }
+        s->started = true;
+        s->until = arch_now() + arch_tick_hz() / 1000 * ms;
+    }
+    return arch_now() >= s->until ? 0 : job_sleep(job, s->until - arch_now());
+}
+
+/* The reply goes out first: the machine ends in control_poll()'s next turn. */
+static int run_shutdown(struct job *job, struct work *w)
+{
+    (void)w;
+    reply_number(&job->reply, "domains", domain_count());
+    job->shuts_down = true;
+    return 0;
+}
+
+const struct command commands_system[] = {
+    { .name = "help", .synopsis = "[COMMAND]", .keys = "", .max_words = 1,
+      .help = "the commands, their arguments and what they do",
+      .run = run_help },
+    { .name = "version", .synopsis = "", .keys = "",
+      .help = "version, CPUs and clock", .run = run_version },
+    { .name = "modules", .synopsis = "", .keys = "",
+      .help = "the boot modules: guest images and the like",
+      .run = run_modules },
+    { .name = "memory", .synopsis = "", .keys = "",
+      .help = "the machine's frames by use, grace periods over",
+      .run = run_memory },
+    { .name = "latency", .synopsis = "[reset=1]", .keys = "reset",
+      .help = "each CPU's longest stretch without a preemption point",
+      .run = run_latency },
+    { .name = "loglevel", .synopsis = "[0..3]", .keys = "", .max_words = 1,
+      .help = "errors, warnings, information, debugging",
+      .run = run_loglevel },
+    { .name = "sleep", .synopsis = "[ms=1000]", .keys = "ms",
+      .help = "wait for so many milliseconds", .run = run_sleep },
+    { .name = "shutdown", .synopsis = "", .keys = "", .foreground = true,
+      .help = "end the machine; in a batch it fails if a command did",
+      .run = run_shutdown },
+    { .name = NULL },
+};
