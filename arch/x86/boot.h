@@ -1,0 +1,7 @@
+/* boot.h - the order in which the machine comes up. */
+#pragma once
+
+/** boot_cpu_init() - SVM and per-CPU state of the calling CPU. */
+void boot_cpu_init(void);
+/** boot_cpu_run() - the run loop, once the whole machine is up. */
+_Noreturn void boot_cpu_run(void);
