@@ -61,7 +61,7 @@ TEST(odd_formats_are_shown_as_they_stand)
 {
     /* Not literals: gcc would object. */
     const char *unknown = "a%qb", *unfinished = "a%", *wide = "%9999d";
-    const char *string = "%s";
+    const char *volatile *nothing = &(const char *volatile){ NULL };
     char buf[64];
 
     print_to(buf, sizeof(buf), unknown, 1);
@@ -69,7 +69,7 @@ TEST(odd_formats_are_shown_as_they_stand)
     print_to(buf, sizeof(buf), unfinished, 1);
     CHECK_EQ(strcmp(buf, "a%"), 0);
     CHECK_EQ(print_to(buf, sizeof(buf), wide, 1), 4096);
-    print_to(buf, sizeof(buf), string, (const char *)NULL);
+    print_to(buf, sizeof(buf), "%s", *nothing);
     CHECK_EQ(strcmp(buf, "(null)"), 0);
 }
 
