@@ -71,7 +71,8 @@ static SEES_CLOSED void object_set_link(void *p, void *next)
 }
 
 #ifdef QUIRE_DEBUG
-#define OBJECT_POISON UINT64_C(0xf4f4f4f4f4f4f4f4)   /* free */
+/* Free; a value that no one comes by, since it also tells a second free. */
+#define OBJECT_POISON UINT64_C(0x9dead0b1ec7f4eed)
 #define OBJECT_FRESH UINT64_C(0xacacacacacacacac)    /* never written */
 
 /* The first word may have been a link meanwhile: not looked at. */
