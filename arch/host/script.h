@@ -36,6 +36,9 @@ struct script_step {
     void *arg;
 };
 
+/* STEP(WRITE, .gpa = 0x1000, .value = 7) */
+#define STEP(o, ...) { .op = SCRIPT_##o, __VA_ARGS__ }
+
 struct script {
     const struct script_step *steps;
     uint64_t nr;

@@ -188,7 +188,8 @@ static void __attribute__((constructor)) watch_frames(void)
     host_frame_freed_hook = frame_freed;
 }
 
-void tlb_enter(const struct p2m *p, const struct asid_slot *slot, bool flush)
+void tlb_enter(const struct p2m *p, uint64_t generation,
+               const struct asid_slot *slot, bool flush)
 {
     struct tlb *t = &tlbs[arch_cpu()];
 
@@ -200,13 +201,13 @@ void tlb_enter(const struct p2m *p, const struct asid_slot *slot, bool flush)
     if (flush) {
         t->nr = 0;
     }
-    t->now = (struct tlb_tag){ p, slot->p2m_generation, slot, slot->asid };
+    t->now = (struct tlb_tag){ p, generation, slot, slot->asid };
     t->running = true;
     for (unsigned i = 0; i < t->nr; i++) {
         const struct tlb_tag *tag = &t->entry[i].tag;
 
         if (tag->asid == slot->asid &&
-            (tag->p2m != p || tag->generation != t->now.generation ||
+            (tag->p2m != p || tag->generation != generation ||
              tag->slot != slot)) {
             panic("T3: CPU %u enters d%u under ASID %u, which still has "
                   "gfn %lx of another", arch_cpu(), p->owner, slot->asid,

@@ -29,8 +29,10 @@ struct tlb_tag {
     uint32_t asid;
 };
 
-/** tlb_enter() - this CPU enters a guest; @flush as VMRUN's TLB_CONTROL. */
-void tlb_enter(const struct p2m *p, const struct asid_slot *slot, bool flush);
+/** tlb_enter() - this CPU enters a guest that must see @generation; @flush as
+ *  VMRUN's TLB_CONTROL. */
+void tlb_enter(const struct p2m *p, uint64_t generation,
+               const struct asid_slot *slot, bool flush);
 void tlb_leave(void);
 
 /** tlb_access() - translate as the guest's access of kind @access. False: a

@@ -97,7 +97,7 @@ void arch_vcpu_run(struct vcpu *v, struct vcpu_exit *exit)
     generation = p2m_guest_enter(v->p2m);
     flush = asid_assign(&v->asid, v->p2m, generation);
     grace_leave();
-    tlb_enter(v->p2m, &v->asid, flush);
+    tlb_enter(v->p2m, generation, &v->asid, flush);
     run_guest(v, exit);
     exit->at = arch_now();
     tlb_leave();
