@@ -1,0 +1,65 @@
+/*
+ * irq_source.c - the one way by which interrupts reach a vCPU.
+ *
+ * Sources are registered once at boot, in priority order, and keep their
+ * state themselves; nothing is queued here. So an interrupt that is withdrawn
+ * before it could be injected (the guest cleared the pending bit) is simply
+ * not there any more when it is asked for.
+ */
+#include <quire/arch.h>
+#include <quire/event.h>
+#include <quire/panic.h>
+
+#define MAX_SOURCES 4
+
+static const struct irq_source *sources[MAX_SOURCES];
+static unsigned nr_sources;
+static void (*notify)(struct vcpu *v);
+
+void irq_source_register(const struct irq_source *s)
+{
+    for (unsigned i = 0; i < nr_sources; i++) {
+        if (sources[i] == s) {
+            return;
+        }
+    }
+    BUG_ON(nr_sources == MAX_SOURCES);
+    sources[nr_sources++] = s;
+}
+
+void irq_set_notify(void (*fn)(struct vcpu *v))
+{
+    notify = fn;
+}
+
+void irq_notify(struct vcpu *v)
+{
+    if (notify != NULL) {
+        notify(v);
+    }
+}
+
+void irq_deliver(struct vcpu *v)
+{
+    for (unsigned i = 0; i < nr_sources; i++) {
+        int vector = sources[i]->pending(v);
+
+        if (vector < 0) {
+            continue;
+        }
+        if (arch_vcpu_inject_interrupt(v, (uint8_t)vector)) {
+            sources[i]->taken(v, (uint8_t)vector);
+        }
+        return;     /* one at an entry; the others when the window opens */
+    }
+}
+
+bool irq_is_pending(struct vcpu *v)
+{
+    for (unsigned i = 0; i < nr_sources; i++) {
+        if (sources[i]->pending(v) >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
