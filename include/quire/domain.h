@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <public/xen/hvm.h>
+#include <quire/event.h>
 #include <quire/histogram.h>
 #include <quire/sched.h>
 #include <quire/share.h>
@@ -18,6 +20,10 @@
 #define DOMAIN_CMDLINE_MAX 1024
 #define MAX_VCPUS 32
 #define MAX_RANGES 8
+#define DOMAIN_WHY_MAX 96
+/* A domain's RAM leaves this gap below 4G to devices. */
+#define MMIO_HOLE_START UINT64_C(0xf0000000)
+#define MMIO_HOLE_END (UINT64_C(1) << 32)
 
 enum domain_state { DOMAIN_BUILDING, DOMAIN_RUNNING, DOMAIN_SHUTDOWN,
                     DOMAIN_DYING, DOMAIN_DEAD };
@@ -53,11 +59,18 @@ struct kill_stats {
     ticks_t busy;               /* inside the slices alone */
 };
 
+/* The kill's stages, in order. */
+enum kill_stage { KILL_NONE, KILL_DESCHEDULE, KILL_EVENTS, KILL_RAM,
+                  KILL_VCPUS, KILL_TABLES, KILL_DONE };
+
+struct domain_build;                    /* build.h: state of a creation */
+
 struct domain {
     domid_t id;                         /* (c) */
     struct spinlock lock;               /* DOMAIN, key id */
     _Atomic uint32_t refs;
     struct list link;                   /* [domlist] */
+    _Atomic bool is_listed;             /* (a) may be found */
     _Atomic int state;                  /* (a) enum domain_state */
     enum shutdown_code shutdown;        /* [domain] why, once SHUTDOWN */
     char crash_reason[96];              /* [domain] */
@@ -74,14 +87,33 @@ struct domain {
     _Atomic int verdict;                /* (a) 0 none, 1 pass, 2 fail */
     struct histogram unshare_ticks;     /* #VMEXIT to the next VMRUN */
 
+    /* What its hypercalls set up. */
+    struct evtchn_domain *events;       /* (c) */
+    struct share_domain_stats *share_stats;     /* (c) */
+    gfn_t shared_gfn;                   /* [domain] of shared_info, or INVALID */
+    uint64_t params[HVM_NR_PARAMS];     /* [domain] */
+    char line[256];                     /* [domain] console line so far */
+    unsigned line_len;
+
     /* relinquish.c */
-    int kill_stage;
-    gfn_t kill_cursor;
-    struct kill_stats kill;
+    _Atomic int kill_stage;             /* (a) enum kill_stage */
+    _Atomic bool kill_busy;             /* (a) somebody does a slice */
+    _Atomic bool kill_wanted;           /* (a) while BUILDING: give up */
+    _Atomic bool kill_queued;           /* (a) kill_task is in a queue */
+    gfn_t kill_cursor;                  /* kill_busy */
+    ticks_t kill_accepted;              /* kill_busy */
+    struct kill_stats kill;             /* kill_busy */
     struct task kill_task;
-    void *priv;                         /* domain.c */
+    struct domain_build *build;         /* while BUILDING; the creator's */
     struct grace_head grace;
 };
+
+/** domain_init() - scheduler, events, exits; once at boot, after mem/. */
+void domain_init(void);
+
+/** domain_config_memory() - ranges for @bytes of RAM from 0, around the gap
+ *  below 4G. -EINVAL: 0, not whole pages, or beyond P2M_GFN_BITS. */
+int must_check domain_config_memory(struct domain_config *c, uint64_t bytes);
 
 /**
  * domain_create() - build a domain: claims the id and memory, loads the
@@ -92,13 +124,19 @@ struct domain {
  */
 int must_check domain_create(const struct domain_config *c, struct domain **d,
                              char *why, struct work *w);
-/** domain_find() - a reference to domain @id, or NULL. */
+/** domain_find() - a reference to domain @id, or NULL: there is none, or it is
+ *  still being created. */
 struct domain *domain_find(domid_t id);
+/** domain_find_building() - the same, and one in creation too: to kill it. */
+struct domain *domain_find_building(domid_t id);
 void domain_get(struct domain *d);
 void domain_put(struct domain *d);
 /** domain_next() - iterate: a reference to the first domain with id >= @id. */
 struct domain *domain_next(domid_t id);
 unsigned domain_count(void);
+/** domain_nr_unfreed() - domains whose memory is not all back yet: those that
+ *  live, and dead ones that somebody refers to or a grace period keeps. */
+unsigned domain_nr_unfreed(void);
 
 /** domain_pause() - returns with no vCPU of @d on a CPU. -EBUSY when asked by
  *  one of its own vCPUs; -ESRCH dying. Counted. */
@@ -133,6 +171,7 @@ const struct boot_module *boot_module_at(unsigned i);
  * Guest memory by gpa, for the hypercalls and the control channel. Writes
  * unshare first. -ENOENT: hole; -EACCES: ram_ro; -ENOMEM: unshare failed;
  * nothing, or whole pages before it, written: *@done says how many bytes.
+ * -EAGAIN: others share the page again as fast as we unshare it.
  */
 int must_check guest_read_gpa(struct p2m *p, gpa_t gpa, void *buf, size_t len);
 int must_check guest_write_gpa(struct p2m *p, gpa_t gpa, const void *buf,
@@ -144,6 +183,17 @@ int must_check guest_write_gva(struct vcpu *v, gva_t a, const void *buf,
 
 /** vcpu_handle_exit() - dispatch through the table; domain/exit.c. */
 void vcpu_handle_exit(struct vcpu *v, struct vcpu_exit *e);
+
+/**
+ * domain_populate() - fresh zeroed frames for the holes of [@gfn, @gfn + @nr);
+ * what is populated already stays. *@done of @nr gfns so far, 0 at first.
+ * -ENOMEM; -ERANGE; -ESRCH: being destroyed. Preemptible.
+ */
+int must_check domain_populate(struct domain *d, gfn_t gfn, uint64_t nr,
+                               uint64_t *done, struct work *w);
+/** domain_remove_gfn() - make @gfn a hole and drop its frame, or its share of
+ *  one. -ENOENT: it is one; -EINVAL: not RAM; -ENOMEM: cannot split. */
+int must_check domain_remove_gfn(struct domain *d, gfn_t gfn);
 
 /** domain_audit() - D1 list and ids; D2 owner pages = p2m private entries +
  *  frames held elsewhere; calls p2m_audit for each. */

@@ -30,6 +30,8 @@
 #define EDEADLK 35
 #define ENOSYS 38
 #define ETIME 62
+#define ENODATA 61
+#define ETIME 62
 #define EOVERFLOW 75
 #define EILSEQ 84
 #define ERESTART 85

@@ -13,6 +13,10 @@
 
 #define SCHED_SLICE_US 1000
 
+void sched_init(void);                  /* once, before any other */
+/** run_loop_set_poll() - @fn is called by CPU 0 in each pass: the control
+ *  channel's, which this layer may not name. */
+void run_loop_set_poll(void (*fn)(void));
 _Noreturn void run_loop(void);          /* each CPU, after boot */
 /** run_loop_once() - one pass; false if there was nothing to do. Host tests. */
 bool run_loop_once(void);
@@ -23,10 +27,23 @@ void vcpu_pause_nosync(struct vcpu *v);
 /** vcpu_pause() - returns when @v is off its CPU. Not from @v's own exit. */
 void vcpu_pause(struct vcpu *v);
 void vcpu_unpause(struct vcpu *v);
-void vcpu_block(struct vcpu *v);        /* from @v's own exit */
+/** vcpu_block() - from @v's own exit: sleep, unless an interrupt is pending. */
+void vcpu_block(struct vcpu *v);
+/** vcpu_yield() - from @v's own exit: its slice is over. */
+void vcpu_yield(struct vcpu *v);
 void vcpu_wake(struct vcpu *v);         /* from anywhere */
 /** vcpu_kick() - if @v is in its guest, make it exit: something is pending. */
 void vcpu_kick(struct vcpu *v);
+
+/** vcpu_set_online() - by VCPUOP_up and _down; at once if @v is off its CPU. */
+void vcpu_set_online(struct vcpu *v, bool online);
+/** vcpu_current() - whose exit this CPU is handling, or NULL. */
+struct vcpu *vcpu_current(void);
+/** sched_least_loaded() - the CPU with the fewest vCPUs. */
+unsigned sched_least_loaded(void);
+/** sched_note_unshare() - from @v's exit: the fault was resolved by unshare;
+ *  if it goes straight back to its guest, its domain's histogram has it. */
+void sched_note_unshare(struct vcpu *v);
 
 struct latency {            /* one CPU's longest stretch */
     ticks_t longest;

@@ -104,5 +104,6 @@ struct vcpu {
 
     struct vcpu_events *events; /* common/event: pending, masks, timer */
     _Atomic bool online;        /* (a) brought up by VCPUOP_up or at create */
+    bool initialised;           /* [domain] has a state to run */
     uint64_t nr_exits[NR_EXIT_REASONS];
 };

@@ -1,0 +1,80 @@
+/*
+ * audit.c - invariants of the set of domains.
+ *
+ * D1  each listed domain is found under its id, and each id's domain has it
+ * D2  frames charged to a domain = its private entries + its shared page
+ *     while that is not mapped + frames that others still hold
+ *
+ * Frames held elsewhere after their removal are not listed anywhere, so D2
+ * can only say that a domain owns at least what its map holds; with nothing
+ * pinned or mapped by others it is exact. Domains should be paused.
+ */
+#include <quire/domain.h>
+#include <quire/log.h>
+#include <quire/owner.h>
+
+static bool is_shared_page_mapped(const struct domain *d)
+{
+    struct frame *page = evtchn_shared_frame(d->events);
+
+    if (page == NULL || gfn_eq(d->shared_gfn, GFN_INVALID)) {
+        return false;
+    }
+    return mfn_eq(p2m_lookup(d->p2m, d->shared_gfn).mfn, frame_to_mfn(page));
+}
+
+/* Whether some vCPU's pinned vcpu_info page may have left the map. */
+static bool has_pins(const struct domain *d)
+{
+    for (unsigned i = 0; i < d->nr_vcpus; i++) {
+        if (d->vcpus[i]->events->info_frame != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static unsigned audit_pages(const struct domain *d)
+{
+    uint64_t held = atomic_load(&d->p2m->count[p2m_ram_rw]) +
+                    atomic_load(&d->p2m->count[p2m_ram_ro]);
+    uint64_t owned = atomic_load(&owner_get(d->id)->pages);
+
+    if (evtchn_shared_frame(d->events) != NULL && !is_shared_page_mapped(d)) {
+        held++;
+    }
+    if (owned == held || (has_pins(d) && owned > held)) {
+        return 0;
+    }
+    log_error("D2: d%u owns %llu frames, its map holds %llu", d->id,
+              (unsigned long long)owned, (unsigned long long)held);
+    return 1;
+}
+
+unsigned domain_audit(void)
+{
+    unsigned bad = 0, found = 0;
+    struct domain *d = domain_next(0);
+
+    while (d != NULL) {
+        domid_t id = d->id;
+
+        found++;
+        if (owner_domain(id) != d || d->p2m->owner != id ||
+            evtchn_domid(d->events) != id) {
+            log_error("D1: domain %u is listed under another id", id);
+            bad++;
+        }
+        if (atomic_load(&d->state) < DOMAIN_DYING) {
+            bad += audit_pages(d);
+        }
+        bad += p2m_audit(d->p2m);
+        domain_put(d);
+        d = domain_next((domid_t)(id + 1));
+    }
+    if (found > domain_count()) {
+        log_error("D1: %u domains found, %u listed", found, domain_count());
+        bad++;
+    }
+    return bad;
+}

@@ -1,0 +1,157 @@
+/*
+ * guest_copy.c - reading and writing a guest's memory.
+ *
+ * A page is found and copied under the p2m lock, so that its frame cannot
+ * change or go meanwhile: no reference is needed, and sharing never sees an
+ * extra one. A write that the entry's rights forbid is put to p2m_fault(),
+ * exactly as the guest's own would be.
+ */
+#include <quire/arch.h>
+#include <quire/domain.h>
+#include <quire/errno.h>
+#include <quire/guest_walk.h>
+#include <quire/string.h>
+
+#define MAX_TRIES 64
+
+/* Copy within one page if its rights allow it. */
+static bool try_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len,
+                     bool is_write)
+{
+    struct p2m_entry e;
+    unsigned rights;
+    bool is_ok;
+
+    spin_lock(&p->lock);
+    e = p2m_lookup_locked(p, gpa_to_gfn(gpa));
+    rights = p2m_rights(e.type, e.tracking);
+    is_ok = (rights & (is_write ? P2M_W : P2M_R)) != 0 && mfn_is_ram(e.mfn);
+    if (is_ok) {
+        uint8_t *page = arch_map_frame(e.mfn);
+
+        if (is_write) {
+            memcpy(page + (gpa & PAGE_MASK), buf, len);
+        } else {
+            memcpy(buf, page + (gpa & PAGE_MASK), len);
+        }
+        arch_unmap_frame(page);
+    }
+    spin_unlock(&p->lock);
+    return is_ok;
+}
+
+static int copy_page(struct p2m *p, gpa_t gpa, void *buf, size_t len,
+                     bool is_write)
+{
+    struct npf f = { .gpa = gpa, .access = is_write ? P2M_W : P2M_R,
+                     .present = true };
+
+    for (unsigned i = 0; i < MAX_TRIES; i++) {
+        if (try_copy(p, gpa, buf, len, is_write)) {
+            return 0;
+        }
+        switch (p2m_fault(p, &f)) {
+        case P2M_FAULT_RETRY:
+            break;
+        case P2M_FAULT_MMIO:
+            return -ENOENT;
+        case P2M_FAULT_DENIED:
+            return -EACCES;
+        case P2M_FAULT_NOMEM:
+            return -ENOMEM;
+        }
+    }
+    return -EAGAIN;
+}
+
+static size_t in_page(uint64_t address, size_t left)
+{
+    return MIN(left, (size_t)(PAGE_SIZE - (address & PAGE_MASK)));
+}
+
+/* Guest-physical addresses wrap nowhere: beyond the last gfn is a hole. */
+static bool is_in_space(gpa_t gpa, size_t len)
+{
+    uint64_t end = UINT64_C(1) << (P2M_GFN_BITS + PAGE_SHIFT);
+
+    return gpa < end && len <= end - gpa;
+}
+
+int guest_read_gpa(struct p2m *p, gpa_t gpa, void *buf, size_t len)
+{
+    char *to = buf;
+
+    if (!is_in_space(gpa, len)) {
+        return -ENOENT;
+    }
+    while (len > 0) {
+        size_t n = in_page(gpa, len);
+        int err = copy_page(p, gpa, to, n, false);
+
+        if (err != 0) {
+            return err;
+        }
+        gpa += n;
+        to += n;
+        len -= n;
+    }
+    return 0;
+}
+
+int guest_write_gpa(struct p2m *p, gpa_t gpa, const void *buf, size_t len,
+                    size_t *done)
+{
+    *done = 0;
+    if (!is_in_space(gpa, len)) {
+        return -ENOENT;
+    }
+    while (*done < len) {
+        size_t n = in_page(gpa + *done, len - *done);
+        int err = copy_page(p, gpa + *done, (char *)(uintptr_t)buf + *done, n,
+                            true);
+
+        if (err != 0) {
+            return err;
+        }
+        *done += n;
+    }
+    return 0;
+}
+
+static int read_entry(void *ctx, gpa_t gpa, void *buf, unsigned len)
+{
+    return guest_read_gpa(ctx, gpa, buf, len) == 0 ? 0 : -EFAULT;
+}
+
+static int copy_gva(struct vcpu *v, gva_t a, char *buf, size_t len,
+                    bool is_write)
+{
+    struct guest_paging pg;
+
+    arch_vcpu_paging(v, &pg);
+    while (len > 0) {
+        size_t n = in_page(a, len), done;
+        struct guest_walk w;
+
+        if (guest_walk(&pg, a, is_write ? P2M_W : P2M_R, read_entry, v->p2m,
+                       &w) != 0 || !is_in_space(w.gpa, n) ||
+            (is_write ? guest_write_gpa(v->p2m, w.gpa, buf, n, &done)
+                      : guest_read_gpa(v->p2m, w.gpa, buf, n)) != 0) {
+            return -EFAULT;
+        }
+        a += n;
+        buf += n;
+        len -= n;
+    }
+    return 0;
+}
+
+int guest_read_gva(struct vcpu *v, gva_t a, void *buf, size_t len)
+{
+    return copy_gva(v, a, buf, len, false);
+}
+
+int guest_write_gva(struct vcpu *v, gva_t a, const void *buf, size_t len)
+{
+    return copy_gva(v, a, (char *)(uintptr_t)buf, len, true);
+}

@@ -1,0 +1,207 @@
+/*
+ * run_loop.c - what a CPU does, for ever.
+ *
+ *     pass:  interrupts - grace periods - timers - control (CPU 0) -
+ *            one slice of one task - one vCPU - or sleep
+ *
+ * A vCPU is entered again and again within one pass (the inner loop), as long
+ * as its slice lasts and nothing from outside wants the CPU. Whatever does,
+ * kicks: the guest is left with EXIT_INTR and the pass ends.
+ *
+ * Preemption points are the top of a pass and each entry into a guest. The
+ * time between two is a *stretch*; each CPU keeps its longest, with what ran.
+ *
+ * Tasks and vCPUs take turns of TURN_US when there are both. A slice is only
+ * timed while somebody else waits: a vCPU that is alone on its CPU takes no
+ * timer interrupts.
+ */
+#include <quire/arch.h>
+#include <quire/domain.h>
+#include <quire/event.h>
+#include <quire/grace.h>
+#include <quire/heap.h>
+#include <quire/sched.h>
+#include <quire/task.h>
+
+#include "sched_cpu.h"
+
+#define TURN_US 100
+
+static void (*control_hook)(void);
+static _Atomic uint64_t latency_epoch;
+
+static const char *const exit_names[NR_EXIT_REASONS] = {
+    [EXIT_NONE] = "arch", [EXIT_INTR] = "interrupt", [EXIT_NPF] = "npf",
+    [EXIT_HYPERCALL] = "hypercall", [EXIT_CPUID] = "cpuid",
+    [EXIT_RDMSR] = "rdmsr", [EXIT_WRMSR] = "wrmsr", [EXIT_IO] = "io",
+    [EXIT_HLT] = "hlt", [EXIT_PAUSE] = "pause",
+    [EXIT_INTR_WINDOW] = "window", [EXIT_SHUTDOWN] = "shutdown",
+    [EXIT_INVALID] = "invalid", [EXIT_UNDEFINED] = "undefined",
+};
+
+void run_loop_set_poll(void (*fn)(void))
+{
+    control_hook = fn;
+}
+
+static void account(struct sched_cpu *c, ticks_t stretch, const char *what,
+                    uint64_t arg)
+{
+    uint64_t epoch = atomic_load_explicit(&latency_epoch,
+                                          memory_order_relaxed);
+
+    if (stretch > c->latency.longest || c->latency_epoch != epoch) {
+        c->latency = (struct latency){ stretch, what, arg };
+        c->latency_epoch = epoch;
+    }
+}
+
+void latency_get(unsigned cpu, struct latency *l)
+{
+    const struct sched_cpu *c = &sched_cpus[cpu];
+
+    *l = c->latency;
+    if (c->latency_epoch != atomic_load(&latency_epoch)) {
+        *l = (struct latency){ 0, "nothing", 0 };
+    }
+}
+
+/* Each CPU drops its own figure when it next has one to add. */
+void latency_reset(void)
+{
+    atomic_fetch_add(&latency_epoch, 1);
+}
+
+void sched_note_unshare(struct vcpu *v)
+{
+    sched_cpus[v->cpu].has_unshared = true;
+}
+
+static void sample_unshare(struct domain *d, ticks_t ticks)
+{
+    spin_lock(&d->lock);
+    histogram_add(&d->unshare_ticks, ticks);
+    spin_unlock(&d->lock);
+}
+
+static uint64_t exit_detail(const struct vcpu_exit *e)
+{
+    switch (e->reason) {
+    case EXIT_NPF:
+        return e->npf.gpa;
+    case EXIT_RDMSR:
+    case EXIT_WRMSR:
+        return e->msr.index;
+    case EXIT_IO:
+        return e->io.port;
+    default:
+        return e->reason;
+    }
+}
+
+/* Enter @v until @until or something else wants the CPU. */
+static void run_vcpu(struct sched_cpu *c, struct vcpu *v, ticks_t until)
+{
+    struct vcpu_exit e = { .reason = EXIT_NONE };
+    ticks_t began = arch_now(), now = began;
+
+    c->has_unshared = false;
+    do {
+        irq_deliver(v);
+        if (c->has_unshared) {
+            c->has_unshared = false;
+            sample_unshare(v->domain, arch_now() - e.at);
+        }
+        arch_vcpu_run(v, &e);
+        v->nr_exits[e.reason]++;
+        vcpu_handle_exit(v, &e);
+        now = arch_now();
+        account(c, now - e.at, exit_names[e.reason], exit_detail(&e));
+    } while (e.reason != EXIT_INTR && sched_may_run(v) && !c->yields &&
+             now < until);
+    v->run_time += now - began;
+}
+
+static ticks_t us_to_ticks(uint64_t us)
+{
+    return arch_tick_hz() / 1000000 * us;
+}
+
+static void schedule(struct sched_cpu *c, struct vcpu *v)
+{
+    bool has_others = atomic_load(&c->nr_queued) != 0;
+    ticks_t now = arch_now(), until;
+
+    if (c->owner != v || now >= c->slice_end) {
+        c->owner = v;
+        c->slice_end = now + us_to_ticks(SCHED_SLICE_US);
+    }
+    until = c->slice_end;
+    if (task_is_pending()) {
+        has_others = true;
+        until = MIN(until, now + us_to_ticks(TURN_US));
+    }
+    timer_set_slice(has_others ? until : UINT64_MAX);
+    if (v->events != NULL && atomic_load(&v->events->poll_port) != 0) {
+        evtchn_poll_done(v);
+    }
+    c->yields = false;
+    run_vcpu(c, v, until);
+    now = arch_now();
+    c->task_turn_end = now + us_to_ticks(TURN_US);
+    bool is_over = c->yields || now >= c->slice_end;
+
+    if (is_over) {
+        c->owner = NULL;
+    }
+    sched_put_back(c, v, !is_over);
+}
+
+bool run_loop_once(void)
+{
+    struct sched_cpu *c = &sched_cpus[arch_cpu()];
+    bool is_busy;
+    ticks_t start;
+
+    arch_poll();
+    grace_quiesce();
+    start = arch_now();
+    is_busy = timer_run_due();
+    account(c, arch_now() - start, "timers", 0);
+    if (arch_cpu() == 0 && control_hook != NULL) {
+        start = arch_now();
+        control_hook();
+        account(c, arch_now() - start, "control", 0);
+    }
+    start = arch_now();
+    if (task_run_one()) {
+        is_busy = true;
+        account(c, arch_now() - start, "task", 0);
+        if (task_is_pending() && arch_now() < c->task_turn_end) {
+            return true;
+        }
+    }
+    struct vcpu *v = sched_pick(c);
+
+    if (v != NULL) {
+        is_busy = true;
+        schedule(c, v);
+    } else {
+        timer_set_slice(UINT64_MAX);
+    }
+    /* Callbacks due after a grace period need passes to come round. */
+    return is_busy || task_is_pending() || grace_nr_pending() != 0;
+}
+
+_Noreturn void run_loop(void)
+{
+    grace_enter();
+    for (;;) {
+        if (!run_loop_once()) {
+            heap_cache_drain();
+            grace_leave();
+            arch_idle();
+            grace_enter();
+        }
+    }
+}
