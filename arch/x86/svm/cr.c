@@ -1,0 +1,241 @@
+/*
+ * cr.c - control and debug registers: guests' writes, checked as the
+ * processor would, so that no guest can make VMRUN refuse its state.
+ *
+ * CR0, CR3, CR4 and CR8 exit on writes only; debug registers always, since
+ * DR0-3 are loaded only while a breakpoint is on (run.c).
+ */
+#include <quire/arch.h>
+#include <quire/emul.h>
+
+#include "svm.h"
+
+#define CR0_WRITABLE UINT64_C(0xe005003f)
+#define CR4_TLB UINT64_C(0x3000b0)      /* PSE, PAE, PGE, SMEP, SMAP */
+#define DR7_GD (UINT64_C(1) << 13)
+#define CR4_DE (UINT64_C(1) << 3)
+
+bool svm_is_cr0_valid(uint64_t cr0)
+{
+    return cr0 <= UINT32_MAX &&
+           !((cr0 & CR0_PG) != 0 && (cr0 & CR0_PE) == 0) &&
+           !((cr0 & CR0_NW) != 0 && (cr0 & CR0_CD) == 0);
+}
+
+bool svm_is_cr4_valid(uint64_t cr4)
+{
+    return (cr4 & ~svm_features.cr4_allowed) == 0;
+}
+
+bool svm_is_efer_valid(uint64_t efer)
+{
+    return (efer & ~(EFER_SCE | EFER_LME | EFER_NXE)) == 0;
+}
+
+bool svm_is_cr3_valid(uint64_t cr3, uint64_t efer)
+{
+    return (efer & EFER_LMA) != 0 ? cr3 >> svm_features.phys_bits == 0
+                                  : cr3 <= UINT32_MAX;
+}
+
+/* Translations of the guest's own tables may be stale: a fresh ASID. */
+static void drop_translations(struct vcpu *v)
+{
+    v->asid = (struct asid_slot){ 0 };
+}
+
+static bool write_cr0(struct vcpu *v, uint64_t value)
+{
+    struct vmcb *c = svm_of(v)->vmcb;
+    bool was_paged = (c->cr0 & CR0_PG) != 0, paged = (value & CR0_PG) != 0;
+    bool is_64 = (c->cs.attr & SEG_ATTR_L) != 0;
+
+    if (!svm_is_cr0_valid(value)) {
+        return false;
+    }
+    if ((c->efer & EFER_LME) != 0 && paged && !was_paged) {
+        if ((c->cr4 & CR4_PAE) == 0 || is_64) {
+            return false;
+        }
+        c->efer |= EFER_LMA;
+    } else if ((c->efer & EFER_LMA) != 0 && !paged) {
+        if (is_64) {
+            return false;
+        }
+        c->efer &= ~EFER_LMA;
+    }
+    if (((c->cr0 ^ value) & ~CR0_TS) != 0) {
+        drop_translations(v);
+    }
+    c->cr0 = (value & CR0_WRITABLE) | CR0_ET;
+    return true;
+}
+
+static bool write_cr3(struct vcpu *v, uint64_t value)
+{
+    struct vmcb *c = svm_of(v)->vmcb;
+
+    if (!svm_is_cr3_valid(value, c->efer)) {
+        return false;
+    }
+    c->cr3 = value;
+    drop_translations(v);
+    return true;
+}
+
+static bool write_cr4(struct vcpu *v, uint64_t value)
+{
+    struct vmcb *c = svm_of(v)->vmcb;
+
+    if (!svm_is_cr4_valid(value) ||
+        ((c->efer & EFER_LMA) != 0 && (value & CR4_PAE) == 0)) {
+        return false;
+    }
+    /* Bits that a cached translation depends on. */
+    if (((c->cr4 ^ value) & CR4_TLB) != 0) {
+        drop_translations(v);
+    }
+    c->cr4 = value;
+    return true;
+}
+
+static bool write_cr8(struct vcpu *v, uint64_t value)
+{
+    struct vmcb *c = svm_of(v)->vmcb;
+
+    if (value > V_TPR_MASK) {
+        return false;
+    }
+    c->v_intr = (c->v_intr & ~V_TPR_MASK) | value;
+    return true;
+}
+
+static bool write_cr(struct vcpu *v, unsigned cr, uint64_t value)
+{
+    switch (cr) {
+    case 0: return write_cr0(v, value);
+    case 3: return write_cr3(v, value);
+    case 4: return write_cr4(v, value);
+    case 8: return write_cr8(v, value);
+    default: return false;
+    }
+}
+
+/* LMSW's operand: a register, or two bytes of memory. It can set PE, never
+ * clear it. */
+static int lmsw_value(struct vcpu *v, const struct insn *i, uint64_t *value)
+{
+    const struct vmcb *c = svm_of(v)->vmcb;
+    const struct vmcb_segment *const segs[] = {
+        &c->es, &c->cs, &c->ss, &c->ds, &c->fs, &c->gs };
+    uint16_t word;
+
+    if (insn_is_memory(i)) {
+        gva_t a = insn_offset(i, &v->regs);
+        if (i->mode != 64 || i->seg == SEG_FS || i->seg == SEG_GS) {
+            a += segs[i->seg]->base;
+        }
+        int err = svm_read_gva(v, i->mode == 64 ? a : (uint32_t)a, &word,
+                               sizeof(word), P2M_R);
+        if (err != 0) {
+            return err;
+        }
+    } else {
+        word = (uint16_t)(&v->regs.rax)[(i->modrm & 7) |
+                                        (i->rex & 1) << 3];
+    }
+    *value = (c->cr0 & ~UINT64_C(0xe)) | (word & 0xf);
+    return 0;
+}
+
+void svm_exit_cr_write(struct vcpu *v, struct vcpu_exit *e)
+{
+    struct insn i;
+    uint64_t value;
+    unsigned cr;
+
+    /* If another vCPU changed the code meanwhile, run what is there now. */
+    if (svm_decode(v, &i) != 0 || i.map != INSN_MAP_0F) {
+        return;
+    }
+    if (i.opcode == 0x22) {                             /* MOV CR */
+        cr = (i.modrm >> 3 & 7) | (i.rex & 4) << 1;
+        if (i.has_lock) {
+            cr = 8;     /* LOCK MOV CR0: how 32-bit code names CR8 */
+        }
+        value = (&v->regs.rax)[(i.modrm & 7) | (i.rex & 1) << 3];
+        value = i.mode == 64 ? value : (uint32_t)value;
+    } else if (i.opcode == 0x06) {                      /* CLTS */
+        cr = 0;
+        value = svm_of(v)->vmcb->cr0 & ~CR0_TS;
+    } else if (i.opcode == 0x01 && (i.modrm >> 3 & 7) == 6) {   /* LMSW */
+        cr = 0;
+        if (lmsw_value(v, &i, &value) != 0) {
+            return;
+        }
+    } else {
+        return;
+    }
+    if (!write_cr(v, cr, value)) {
+        svm_inject_gp(v);
+        return;
+    }
+    e->insn_len = i.len;
+    arch_vcpu_skip(v, e);
+}
+
+static bool write_dr(struct vcpu *v, unsigned dr, uint64_t value)
+{
+    struct svm_vcpu *a = svm_of(v);
+    struct vmcb *c = a->vmcb;
+
+    if (dr < 4) {
+        a->dr[dr] = value;
+        svm_renew(a);
+        return true;
+    }
+    if (value > UINT32_MAX) {
+        return false;
+    }
+    if (dr == 6) {
+        c->dr6 = (value & 0xe00f) | DR6_FIXED;
+    } else {
+        c->dr7 = (value & 0xffff23ff) | DR7_FIXED;
+    }
+    return true;
+}
+
+void svm_exit_dr(struct vcpu *v, struct vcpu_exit *e)
+{
+    struct svm_vcpu *a = svm_of(v);
+    struct vmcb *c = a->vmcb;
+    struct insn i;
+
+    if (svm_decode(v, &i) != 0 || i.map != INSN_MAP_0F ||
+        (i.opcode & ~2) != 0x21) {
+        return;
+    }
+    unsigned dr = (i.modrm >> 3 & 7) | (i.rex & 4) << 1;
+    uint64_t *reg = &(&v->regs.rax)[(i.modrm & 7) | (i.rex & 1) << 3];
+    if (dr == 4 || dr == 5) {
+        dr = (c->cr4 & CR4_DE) != 0 ? 8 : dr + 2;
+    }
+    if (dr > 7) {
+        svm_raise(v, VEC_UD, 0);
+        return;
+    }
+    if ((c->dr7 & DR7_GD) != 0) {
+        c->dr6 |= DR6_BD;
+        c->dr7 &= ~DR7_GD;
+        svm_raise(v, VEC_DB, 0);
+        return;
+    }
+    if (i.opcode == 0x21) {                             /* MOV reg, DR */
+        *reg = dr < 4 ? a->dr[dr] : dr == 6 ? c->dr6 : c->dr7;
+    } else if (!write_dr(v, dr, i.mode == 64 ? *reg : (uint32_t)*reg)) {
+        svm_inject_gp(v);
+        return;
+    }
+    e->insn_len = i.len;
+    arch_vcpu_skip(v, e);
+}

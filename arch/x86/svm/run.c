@@ -1,0 +1,96 @@
+/*
+ * run.c - one stay in a guest: what is loaded before VMRUN, what is taken
+ * back after #VMEXIT.
+ *
+ *     leave the grace period - publish the p2m, get its generation -
+ *     an ASID for it - events - FPU, DR0-3 - VMRUN - unpublish - join again -
+ *     FPU - events - dispatch
+ *
+ * FPU registers are saved at every exit, so that a paused vCPU's state is
+ * whole in memory whichever CPU asks; they are loaded only when this CPU's
+ * still hold another's, for the hypervisor itself uses none.
+ */
+#include <quire/arch.h>
+#include <quire/grace.h>
+
+#include "svm.h"
+
+static void load_fpu(struct svm_cpu *cpu, const struct svm_vcpu *a)
+{
+    if (cpu->fpu_loaded != a->loaded_id) {
+        asm volatile("fxrstor64 %0" :: "m"(a->fpu));
+        cpu->fpu_loaded = a->loaded_id;
+    }
+}
+
+/* The guest's breakpoint addresses matter only while one is enabled: its
+ * accesses to the registers themselves exit. */
+static void load_debug(struct svm_cpu *cpu, const struct svm_vcpu *a)
+{
+    if ((a->vmcb->dr7 & DR7_ENABLES) == 0 ||
+        cpu->dr_loaded == a->loaded_id) {
+        return;
+    }
+    asm volatile("mov %0, %%dr0" :: "r"(a->dr[0]));
+    asm volatile("mov %0, %%dr1" :: "r"(a->dr[1]));
+    asm volatile("mov %0, %%dr2" :: "r"(a->dr[2]));
+    asm volatile("mov %0, %%dr3" :: "r"(a->dr[3]));
+    cpu->dr_loaded = a->loaded_id;
+}
+
+static void load_registers(struct vcpu *v, struct vmcb *c)
+{
+    /* Moved by an emulated instruction: its shadow is over. */
+    if (c->rip != v->regs.rip) {
+        c->shadow = 0;
+    }
+    c->rax = v->regs.rax;
+    c->rsp = v->regs.rsp;
+    c->rip = v->regs.rip;
+    c->rflags = v->regs.rflags | RFLAGS_FIXED;
+}
+
+static void take_registers(struct vcpu *v, const struct vmcb *c)
+{
+    v->regs.rax = c->rax;
+    v->regs.rsp = c->rsp;
+    v->regs.rip = c->rip;
+    v->regs.rflags = c->rflags;
+}
+
+void arch_vcpu_run(struct vcpu *v, struct vcpu_exit *exit)
+{
+    struct svm_vcpu *a = svm_of(v);
+    struct svm_cpu *cpu = &svm_cpus[arch_cpu()];
+    struct vmcb *c = a->vmcb;
+
+    *exit = (struct vcpu_exit){ .reason = EXIT_NONE };
+    if (a->is_dead) {
+        exit->at = arch_now();
+        exit->reason = EXIT_SHUTDOWN;
+        return;
+    }
+    if (a->cpu != arch_cpu()) {
+        a->cpu = arch_cpu();
+        svm_renew(a);
+    }
+    load_registers(v, c);
+    svm_event_enter(v);
+    load_fpu(cpu, a);
+    load_debug(cpu, a);
+    c->n_cr3 = mfn_to_maddr(v->p2m->root);
+
+    grace_leave();
+    uint64_t generation = p2m_guest_enter(v->p2m);
+    c->tlb_control = asid_assign(&v->asid, v->p2m, generation)
+                   ? TLB_FLUSH_ALL : TLB_FLUSH_NONE;
+    c->asid = v->asid.asid;
+    exit->at = svm_world_switch(a->vmcb_maddr, &v->regs, cpu->host_vmcb);
+    p2m_guest_leave();
+    grace_enter();
+
+    asm volatile("fxsave64 %0" : "=m"(a->fpu));
+    take_registers(v, c);
+    svm_event_exit(v, exit);
+    svm_exit_dispatch(v, exit);
+}
