@@ -53,6 +53,10 @@ uint64_t memory_run(uint64_t gfn);
 uint64_t memory_top(void);
 /** memory_map() - map [gpa, gpa+size) one to one, in 2M pages. */
 void memory_map(uint64_t gpa, uint64_t size);
+/** memory_window() - map any @gpa, at least 2M from it on; one at a time. */
+void *memory_window(uint64_t gpa);
+/** memory_protect() - a frame of the first 2M: writable or not. */
+void memory_protect(uint64_t gfn, bool is_writable);
 static inline void *gfn_ptr(uint64_t gfn)
 {
     return (void *)(uintptr_t)(gfn << PAGE_SHIFT);

@@ -6,10 +6,12 @@
 
 #define MAX_MEMMAP 16
 #define PTE_P UINT64_C(1)
+#define PTE_W UINT64_C(2)
 #define PTE_TABLE UINT64_C(0x003)
 #define PTE_LARGE UINT64_C(0x0e3)
 #define PTE_ADDR UINT64_C(0x000ffffffffff000)
 #define SIZE_2M (UINT64_C(1) << 21)
+#define WINDOW UINT64_C(0x7e0000000000)
 
 extern uint64_t boot_pml4[512], boot_pt[512];
 extern uint8_t image_end[];
@@ -53,6 +55,26 @@ void memory_map(uint64_t gpa, uint64_t size)
             pd[a >> 21 & 511] = a | PTE_LARGE;
         }
     }
+}
+
+/* Far from anything that is mapped one to one, so it has a table of its own,
+ * made at the first call. */
+void *memory_window(uint64_t gpa)
+{
+    uint64_t *pdpt = table_below(&boot_pml4[WINDOW >> 39 & 511]);
+    uint64_t *pd = table_below(&pdpt[WINDOW >> 30 & 511]);
+
+    pd[0] = (gpa & -SIZE_2M) | PTE_LARGE;
+    pd[1] = ((gpa & -SIZE_2M) + SIZE_2M) | PTE_LARGE;
+    invlpg((void *)(uintptr_t)WINDOW);
+    invlpg((void *)(uintptr_t)(WINDOW + SIZE_2M));
+    return (void *)(uintptr_t)(WINDOW + (gpa & (SIZE_2M - 1)));
+}
+
+void memory_protect(uint64_t gfn, bool is_writable)
+{
+    boot_pt[gfn] = (boot_pt[gfn] & ~PTE_W) | (is_writable ? PTE_W : 0);
+    invlpg(gfn_ptr(gfn));
 }
 
 void memory_init(const struct hvm_start_info *si)

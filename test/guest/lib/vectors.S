@@ -1,6 +1,6 @@
 /*
- * vectors.S - 256 entry points that build one struct trap_frame, and guard_call:
- * a call that survives a fault.
+ * vectors.S - 256 entry points that build one struct trap_frame, and
+ * guard_enter: a call that survives a fault.
  */
     .text
     .align 16
