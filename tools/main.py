@@ -1,0 +1,136 @@
+"""What a user types: run, scenarios, shell, exec, build."""
+
+import argparse
+import sys
+
+import exec as exec_command
+import run as run_command
+import scenario
+import shell as shell_command
+from build import build, guests, kernel
+from errors import UserError
+from qemu import Machine
+
+MAX_CPUS = 16
+MIN_MEMORY = 64 << 20
+
+
+def _machine_options(parser):
+    parser.add_argument("--cpus", type=int, help="1 to 16")
+    parser.add_argument("--mem", help="the machine's RAM: 512M, 8G")
+    parser.add_argument("--icount", action="store_true",
+                        help="count instructions: every run is identical")
+    parser.add_argument("--debug", action="store_true",
+                        help="the debug build: assertions, poisoned frames")
+    parser.add_argument("--timeout", type=float, help="seconds")
+    parser.add_argument("--log", metavar="FILE", help="keep the log there")
+    parser.add_argument("--no-build", action="store_true",
+                        help="run what has been built")
+
+
+def parser():
+    top = argparse.ArgumentParser(prog="quire", description=
+                                  "Quire, a hypervisor for memory sharing")
+    commands = top.add_subparsers(dest="what", required=True)
+    p = commands.add_parser("run", help="run a scenario and print its table")
+    p.add_argument("scenario", nargs="?", default="demo",
+                   help="a name, or a .toml file; demo")
+    p.add_argument("--json", metavar="FILE", help="everything, for machines")
+    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                   help="change a variable of the scenario")
+    _machine_options(p)
+    commands.add_parser("scenarios", help="list the scenarios")
+    p = commands.add_parser("shell", help="talk to a machine")
+    p.add_argument("--socket", help="where the control channel listens")
+    _machine_options(p)
+    p = commands.add_parser("exec", help="commands in, JSON lines out")
+    p.add_argument("command", nargs="*", help="one command each, quoted")
+    p.add_argument("-f", dest="file", metavar="FILE",
+                   help="commands from a file, one a line; - is stdin")
+    p.add_argument("--keep-going", action="store_true",
+                   help="go on after a command that fails")
+    p.add_argument("--socket", help="where the control channel listens")
+    _machine_options(p)
+    commands.add_parser("build", help="make the hypervisor and the guests")
+    return top
+
+
+def _settle(args, cpus, memory, timeout):
+    """Options over the defaults, checked."""
+    cpus = args.cpus if args.cpus is not None else cpus
+    memory = scenario.parse_size(args.mem) if args.mem else memory
+    timeout = args.timeout if args.timeout is not None else timeout
+    if not 1 <= cpus <= MAX_CPUS:
+        raise UserError(f"--cpus {cpus}: 1 to {MAX_CPUS}", status=2)
+    if memory < MIN_MEMORY or memory % (1 << 20):
+        raise UserError("--mem: whole MiB, and at least 64", status=2)
+    if timeout <= 0:
+        raise UserError("--timeout: more than 0 seconds", status=2)
+    return cpus, memory, timeout
+
+
+def do_run(args):
+    plan = scenario.load(args.scenario, args.set)
+    plan.cpus, plan.memory, plan.timeout = _settle(
+        args, plan.cpus, plan.memory, plan.timeout)
+    return run_command.run(plan, args)
+
+
+def do_scenarios(_):
+    for name, title in scenario.every():
+        print(f"{name:16} {title}")
+    return 0
+
+
+def _machine(args, commands=None, timeout=120.0):
+    cpus, memory, timeout = _settle(args, 1, 1 << 30, timeout)
+    if not args.no_build:
+        build()
+    return Machine(kernel(args.debug), guests(), cpus=cpus, memory=memory,
+                   icount=args.icount, commands=commands,
+                   socket_path=args.socket, timeout=timeout)
+
+
+def do_shell(args):
+    if args.icount:
+        raise UserError("shell: what you type is not reproducible, so there "
+                        "is no --icount", status=2)
+    with _machine(args, timeout=24 * 3600.0) as machine:
+        try:
+            return shell_command.shell(machine)
+        finally:
+            run_command.keep_log(machine, args)
+
+
+def do_exec(args):
+    commands = exec_command.read_commands(args)
+    if not commands:
+        raise UserError("exec: no command; `quire exec list' or -f FILE",
+                        status=2)
+    with _machine(args, commands if args.icount else None) as machine:
+        try:
+            if args.icount:
+                return exec_command.execute_batch(machine, commands)
+            return exec_command.execute(machine, commands, args.keep_going)
+        finally:
+            run_command.keep_log(machine, args)
+
+
+def do_build(_):
+    build()
+    return 0
+
+
+def main():
+    args = parser().parse_args()
+    try:
+        return {"run": do_run, "scenarios": do_scenarios, "shell": do_shell,
+                "exec": do_exec, "build": do_build}[args.what](args)
+    except UserError as err:
+        print(f"quire: {err}", file=sys.stderr)
+        return err.status
+    except KeyboardInterrupt:
+        print("\nquire: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141

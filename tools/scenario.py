@@ -1,0 +1,189 @@
+"""Scenarios: TOML files that list commands, loops and what must hold.
+
+docs/scenarios.md is the manual. A scenario is expanded, before anything runs,
+into a flat list of steps of one command each; under icount that list is all
+the machine ever hears.
+"""
+
+import dataclasses
+import pathlib
+import re
+import string
+import tomllib
+
+import expression
+from errors import UserError
+from qemu import ROOT
+
+FOLDER = ROOT / "tools" / "scenarios"
+SIZE = re.compile(r"^(\d+)([KMG]?)$", re.IGNORECASE)
+EACH = re.compile(r"^\s*([a-z]\w*)\s*=\s*(-?\d+)\s*\.\.\s*(-?\d+)\s*$")
+KEYS = {"title", "about", "machine", "vars", "step"}
+MACHINE_KEYS = {"mem", "cpus", "timeout_s", "append"}
+STEP_KEYS = {"say", "run", "each", "expect", "save", "table", "fails"}
+TABLES = {"shared", "written", "destroyed"}
+EXPANDED_MAX = 100_000
+
+
+@dataclasses.dataclass
+class Step:
+    """One command and what its reply is for."""
+    command: str
+    say: str                    # what it is about, for people
+    expect: list                # (text, tree) that must be true of it
+    save: str | None            # the name under which others refer to it
+    table: str | None           # which columns of the table it fills
+    fails: str | None           # the error it must end in
+    may_fail: bool              # it began with a dash: either is fine
+
+
+@dataclasses.dataclass
+class Scenario:
+    name: str
+    title: str
+    about: str
+    memory: int                 # bytes
+    cpus: int
+    timeout: float              # seconds
+    append: str                 # for the hypervisor's command line
+    variables: dict
+    steps: list
+
+
+def parse_size(text):
+    """512M, 2G, 65536: bytes."""
+    found = SIZE.match(str(text).strip())
+    if not found:
+        raise UserError(f"{text} is not a size: a number with K, M or G")
+    shift = {"": 0, "K": 10, "M": 20, "G": 30}[found.group(2).upper()]
+    return int(found.group(1)) << shift
+
+
+def find(name):
+    """A scenario's file: one of ours by name, or any path."""
+    path = pathlib.Path(name)
+    if path.suffix == ".toml":
+        if not path.exists():
+            raise UserError(f"{path}: no such file")
+        return path
+    path = FOLDER / f"{name}.toml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
+        raise UserError(f"no scenario is named {name}; there are: {known}; "
+                        "or give the path of a .toml file")
+    return path
+
+
+def _strings(where, value):
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or \
+            not all(isinstance(v, str) for v in values):
+        raise UserError(f"{where}: a string or a list of strings")
+    return values
+
+
+def _check_keys(where, table, allowed):
+    for key in table:
+        if key not in allowed:
+            raise UserError(f"{where}: there is no `{key}'; allowed: "
+                            f"{', '.join(sorted(allowed))}")
+
+
+def _fill(where, text, variables):
+    try:
+        return string.Template(text).substitute(variables)
+    except KeyError as err:
+        raise UserError(f"{where}: ${err.args[0]} is not a variable; there "
+                        f"are: {', '.join(sorted(variables))}") from err
+    except ValueError as err:
+        raise UserError(f"{where}: {err}; a dollar sign is $$") from err
+
+
+def _rounds(where, each, variables):
+    """The values of an `each = "i = 1..$n"`, or one round without it."""
+    if each is None:
+        return [{}]
+    found = EACH.match(_fill(where, each, variables))
+    if not found:
+        raise UserError(f"{where}: each: `{each}' is not `NAME = A..B'")
+    name, first, last = found.group(1), *map(int, found.groups()[1:])
+    if last - first >= EXPANDED_MAX:
+        raise UserError(f"{where}: each: more than {EXPANDED_MAX} rounds")
+    return [{name: n} for n in range(first, last + 1)]
+
+
+def _expand(number, table, variables):
+    where = f"step {number}"
+    _check_keys(where, table, STEP_KEYS)
+    if "run" not in table:
+        raise UserError(f"{where}: `run' is missing: the command")
+    if table.get("table", "shared") not in TABLES:
+        raise UserError(f"{where}: table: one of {', '.join(sorted(TABLES))}")
+    commands = _strings(f"{where}: run", table["run"])
+    expect = _strings(f"{where}: expect", table.get("expect", []))
+    steps = []
+    for round_ in _rounds(where, table.get("each"), variables):
+        names = variables | round_
+        for command in commands:
+            last = command is commands[-1]
+            conditions = [_fill(where, e, names) for e in expect] \
+                if last else []
+            text = _fill(where, command, names)
+            steps.append(Step(
+                command=text.removeprefix("-"),
+                may_fail=text.startswith("-"),
+                say=_fill(where, table.get("say", text), names),
+                expect=[(e, expression.parse(e)) for e in conditions],
+                save=table.get("save") if last else None,
+                table=table.get("table"), fails=table.get("fails")))
+    return steps
+
+
+def load(name, overrides=()):
+    """Read, check and expand. @overrides: NAME=VALUE for its variables."""
+    path = find(name)
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise UserError(f"{path}: {err}") from err
+    try:
+        return _build(path.stem, table, overrides)
+    except UserError as err:
+        raise UserError(f"{path}: {err}") from None
+
+
+def _build(name, table, overrides):
+    _check_keys("the file", table, KEYS)
+    machine = table.get("machine", {})
+    _check_keys("[machine]", machine, MACHINE_KEYS)
+    variables = dict(table.get("vars", {}))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or key not in variables:
+            raise UserError(f"--set {override}: NAME=VALUE, and the names "
+                            f"are: {', '.join(sorted(variables)) or 'none'}")
+        variables[key] = int(value) if value.isdigit() else value
+    steps = []
+    for number, step in enumerate(table.get("step", []), 1):
+        steps += _expand(number, step, variables)
+        if len(steps) > EXPANDED_MAX:
+            raise UserError(f"more than {EXPANDED_MAX} commands")
+    if not steps:
+        raise UserError("there is no [[step]]")
+    return Scenario(
+        name=name, title=table.get("title", name),
+        about=table.get("about", "").strip(),
+        memory=parse_size(machine.get("mem", "1G")),
+        cpus=int(machine.get("cpus", 1)),
+        timeout=float(machine.get("timeout_s", 60)),
+        append=str(machine.get("append", "")),
+        variables=variables, steps=steps)
+
+
+def every():
+    """(name, title) of each scenario of the tree."""
+    result = []
+    for path in sorted(FOLDER.glob("*.toml")):
+        scenario = load(path.stem)
+        result.append((scenario.name, scenario.title))
+    return result

@@ -1,0 +1,145 @@
+"""The table of a run: per domain and in total, what sharing was worth and what
+unsharing and destroying cost."""
+
+
+class Units:
+    """Ticks as people read them: instructions under icount (one tick is one
+    instruction there), microseconds otherwise."""
+
+    def __init__(self, icount, ticks_per_second):
+        self.icount = icount
+        self.per_microsecond = ticks_per_second / 1e6
+        self.name = "instructions" if icount else "us"
+
+    def show(self, ticks):
+        """Right for a total or a long stretch."""
+        if ticks is None:
+            return "-"
+        if self.icount:
+            return f"{ticks:,}"
+        value = ticks / self.per_microsecond
+        return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+    def show_fine(self, ticks):
+        """Right for the cost of one gfn."""
+        if ticks is None:
+            return "-"
+        if self.icount:
+            return f"{ticks:,.1f}"
+        return f"{ticks / self.per_microsecond:,.3f}"
+
+
+class Domain:
+    """What the replies of a run say about one domain."""
+
+    def __init__(self, number, name):
+        self.number, self.name = number, name
+        self.pages = self.shared = self.saved = self.faults = None
+        self.unshare = {}
+        self.destroy = None
+
+    def as_dict(self):
+        return {"domain": self.number, "name": self.name,
+                "pages": self.pages, "shared_gfns": self.shared,
+                "saved_frames": self.saved, "cow_faults": self.faults,
+                "unshare_ticks": self.unshare, "destroy": self.destroy}
+
+
+class Table:
+    """Fed with replies; rows come in the order of the domains' first reply."""
+
+    def __init__(self):
+        self.domains = {}
+        self.saved_total = self.shared_total = None
+
+    def _domain(self, entry):
+        key = (entry["domain"], entry["name"])
+        return self.domains.setdefault(key, Domain(*key))
+
+    def add(self, kind, reply):
+        """@kind: "shared" or "written", a reply of stats; "destroyed"."""
+        if kind == "destroyed":
+            for entry in reply.get("destroyed", []):
+                self._domain(entry).destroy = entry
+            return
+        for entry in reply.get("domains", []):
+            domain = self._domain(entry)
+            if kind == "shared":
+                domain.pages = entry["pages"]
+                domain.shared = entry["shared_gfns"]
+                domain.saved = entry["saved_frames"]
+            else:
+                domain.faults = entry.get("cow_faults")
+                domain.unshare = entry["unshare_ticks"]
+        if kind == "shared":
+            self.saved_total = reply["share"]["saved_frames"]
+            self.shared_total = reply["share"]["shared_frames"]
+
+    def totals(self):
+        """The same figures over all domains."""
+        rows = list(self.domains.values())
+        unshares = [d.unshare for d in rows if d.unshare.get("count")]
+        kills = [d.destroy for d in rows if d.destroy]
+
+        def added(values):
+            values = [v for v in values if v is not None]
+            return sum(values) if values else None
+
+        gfns = sum(k["gfns"] for k in kills)
+        busy = sum(k["busy_ticks"] for k in kills)
+        return {
+            "pages": added(d.pages for d in rows),
+            "shared_gfns": added(d.shared for d in rows),
+            "shared_frames": self.shared_total,
+            "saved_frames": self.saved_total,
+            "cow_faults": added(d.faults for d in rows),
+            "unshare_ticks": {
+                "count": sum(u["count"] for u in unshares),
+                "min": min(u["min"] for u in unshares),
+                "max": max(u["max"] for u in unshares),
+                "sum": sum(u["sum"] for u in unshares),
+            } if unshares else {},
+            "destroy": {
+                "total_ticks": sum(k["total_ticks"] for k in kills),
+                "busy_ticks": busy, "gfns": gfns,
+                "longest_ticks": max(k["longest_ticks"] for k in kills),
+                "preemptions": sum(k["preemptions"] for k in kills),
+            } if kills else None,
+        }
+
+    def lines(self, units):
+        """The table as text, without an end of line each."""
+        if not self.domains:
+            return []
+        fine = "instr" if units.icount else "us"
+        rows = [["domain", "pages", "shared", "saved", "CoW faults",
+                 "unshare min", "median", "max", "destroy",
+                 "per gfn", "longest"],
+                ["", "", "", "", "", fine, fine, fine, fine, fine, fine]]
+        rows += [self._row(d.name, d.as_dict(), units)
+                 for d in self.domains.values()]
+        rows.append(self._row("total", self.totals(), units))
+        widths = [max(len(row[i]) for row in rows)
+                  for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w)
+                           for i, (cell, w) in enumerate(zip(row, widths))
+                           ).rstrip() for row in rows]
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        return [*lines[:2], rule, *lines[2:-1], rule, lines[-1]]
+
+    @staticmethod
+    def _row(name, d, units):
+        def count(n):
+            return "-" if n is None else f"{n:,}"
+
+        unshare, destroy = d["unshare_ticks"], d["destroy"] or {}
+        gfns = destroy.get("gfns")
+        return [name, count(d["pages"]), count(d["shared_gfns"]),
+                count(d["saved_frames"]), count(d["cow_faults"]),
+                units.show(unshare.get("min")),
+                units.show(unshare.get("median")),
+                units.show(unshare.get("max")),
+                units.show(destroy.get("total_ticks")),
+                units.show_fine(destroy["busy_ticks"] / gfns
+                                if gfns else None),
+                units.show(destroy.get("longest_ticks"))]
