@@ -6,6 +6,10 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
+# `make V=1` shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo '  $(1) $(2)')
+
 CC := gcc
 LD := ld
 OBJCOPY := objcopy
@@ -34,16 +38,20 @@ define hv_variant # name, extra flags
 HV_OBJ_$(1) := $$(HV_SRC:%.c=$(B)/hv/$(1)/%.o) $$(HV_ASM:%.S=$(B)/hv/$(1)/%.o)
 $(B)/hv/$(1)/%.o: %.c Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $(HV_CFLAGS) $(2) -c $$< -o $$@
+	$$(call say,CC,$$@)
+	$$(Q)$$(CC) $(HV_CFLAGS) $(2) -c $$< -o $$@
 $(B)/hv/$(1)/%.o: %.S Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $(HV_CFLAGS) $(2) -c $$< -o $$@
+	$$(call say,CC,$$@)
+	$$(Q)$$(CC) $(HV_CFLAGS) $(2) -c $$< -o $$@
 $(B)/hv/$(1)/quire.elf: $$(HV_OBJ_$(1)) arch/x86/quire.lds
-	$$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack \
+	$$(call say,LD,$$@)
+	$$(Q)$$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack \
 	    -T arch/x86/quire.lds $$(HV_OBJ_$(1)) -o $$@
 # Multiboot 1 takes no 64-bit ELF; the addresses are all below 4G.
 $(B)/hv/$(1)/quire: $(B)/hv/$(1)/quire.elf
-	$$(OBJCOPY) -O elf32-i386 $$< $$@
+	$$(call say,OBJCOPY,$$@)
+	$$(Q)$$(OBJCOPY) -O elf32-i386 $$< $$@
 DEPS += $$(HV_OBJ_$(1):.o=.d)
 endef
 $(eval $(call hv_variant,release,))
@@ -57,15 +65,18 @@ GUEST_LIB := $(patsubst %,$(B)/guest/%.o,$(basename \
     $(wildcard test/guest/lib/*.c test/guest/lib/*.S)))
 $(B)/guest/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS) -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(GUEST_CFLAGS) -c $< -o $@
 $(B)/guest/%.o: %.S Makefile
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS) -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(GUEST_CFLAGS) -c $< -o $@
 define guest_image # name
 GUEST_OBJ_$(1) := $$(patsubst %,$(B)/guest/%.o,$$(basename \
     $$(wildcard test/guest/$(1)/*.c test/guest/$(1)/*.S)))
 $(B)/guest/$(1).elf: $$(GUEST_OBJ_$(1)) $$(GUEST_LIB) test/guest/lib/guest.lds
-	$$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack \
+	$$(call say,LD,$$@)
+	$$(Q)$$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack \
 	    -T test/guest/lib/guest.lds $$(GUEST_OBJ_$(1)) $$(GUEST_LIB) -o $$@
 DEPS += $$(GUEST_OBJ_$(1):.o=.d)
 endef
@@ -83,13 +94,16 @@ define host_variant # name, flags
 HOST_OBJ_$(1) := $$(HOST_LIB_SRC:%.c=$(B)/host/$(1)/%.o)
 $(B)/host/$(1)/%.o: %.c Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $(HOST_CFLAGS) $(2) -c $$< -o $$@
+	$$(call say,CC,$$@)
+	$$(Q)$$(CC) $(HOST_CFLAGS) $(2) -c $$< -o $$@
 $(B)/host/$(1)/libquire.a: $$(HOST_OBJ_$(1))
+	$$(call say,AR,$$@)
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(Q)$$(AR) rcs $$@ $$^
 $(TESTS:%=$(B)/host/$(1)/%) $(BENCHES:%=$(B)/host/$(1)/%): \
     $(B)/host/$(1)/%: $(B)/host/$(1)/%.o $(B)/host/$(1)/libquire.a
-	$$(CC) $(2) -pthread $$< $(B)/host/$(1)/libquire.a -o $$@
+	$$(call say,CC,$$@)
+	$$(Q)$$(CC) $(2) -pthread $$< $(B)/host/$(1)/libquire.a -o $$@
 DEPS += $$(HOST_OBJ_$(1):.o=.d) $$(TESTS:%=$(B)/host/$(1)/%.d)
 endef
 $(eval $(call host_variant,asan,-DQUIRE_DEBUG -fno-omit-frame-pointer \
