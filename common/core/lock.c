@@ -16,10 +16,12 @@
 
 struct held { struct spinlock *lock; uint64_t key; uint32_t rank; };
 
-static struct {
+struct held_stack {
     cache_aligned unsigned depth;
-    struct held stack[MAX_HELD];
-} held_by[MAX_CPUS];
+    struct held held[MAX_HELD];
+};
+
+static struct held_stack held_by[MAX_CPUS];
 
 static const char *const rank_names[NR_LOCK_RANKS] = {
     [LOCK_RANK_NONE] = "NONE",
@@ -38,64 +40,80 @@ void spin_lock_init(struct spinlock *l, enum lock_rank rank, uint64_t key)
     *l = (struct spinlock){ .rank = rank, .key = key };
 }
 
-static _Noreturn __attribute__((cold, noinline)) void
-order_violated(const struct spinlock *l, const struct held *top)
+static _Noreturn slow_path void order_violated(const struct spinlock *l,
+                                               const struct held *below)
 {
     panic("lock order: %s(%lu) wanted while holding %s(%lu)",
-          lock_rank_name(l->rank), l->key, lock_rank_name(top->rank),
-          top->key);
+          lock_rank_name(l->rank), l->key, lock_rank_name(below->rank),
+          below->key);
 }
 
-static void push_held(struct spinlock *l)
+fast_path void push_held(struct spinlock *l)
 {
-    unsigned cpu = arch_cpu(), depth = held_by[cpu].depth;
-    struct held *top = &held_by[cpu].stack[depth];
+    struct held_stack *s = &held_by[arch_cpu()];
+    unsigned depth = s->depth;
+    uint64_t key = l->key;
+    uint32_t rank = l->rank;
 
     if (depth != 0) {
-        const struct held *below = top - 1;
+        const struct held *below = &s->held[depth - 1];
 
-        if (unlikely(l->rank < below->rank ||
-                     (l->rank == below->rank && l->key <= below->key))) {
+        if (unlikely(rank <= below->rank &&
+                     (rank != below->rank || key <= below->key))) {
             order_violated(l, below);
         }
         BUG_ON(depth == MAX_HELD);
     }
-    top->lock = l;
-    top->rank = l->rank;
-    top->key = l->key;
-    held_by[cpu].depth = depth + 1;
+    s->held[depth] = (struct held){ .lock = l, .key = key, .rank = rank };
+    s->depth = depth + 1;
 }
 
-static void pop_held(struct spinlock *l)
+/* Not the last taken, or not held at all. */
+static slow_path void pop_from_middle(struct held_stack *s, struct spinlock *l)
 {
-    unsigned cpu = arch_cpu(), depth = held_by[cpu].depth, i = depth;
-    struct held *stack = held_by[cpu].stack;
+    unsigned i = s->depth;
 
     do {
-        if (unlikely(i == 0)) {
+        if (i == 0) {
             panic("unlock of %s(%lu), which is not held by CPU %u",
-                  lock_rank_name(l->rank), l->key, cpu);
+                  lock_rank_name(l->rank), l->key, arch_cpu());
         }
         i--;
-    } while (stack[i].lock != l);
-    for (; i + 1 < depth; i++) {
-        stack[i] = stack[i + 1];
+    } while (s->held[i].lock != l);
+    for (s->depth--; i < s->depth; i++) {
+        s->held[i] = s->held[i + 1];
     }
-    held_by[cpu].depth = depth - 1;
+}
+
+fast_path void pop_held(struct spinlock *l)
+{
+    struct held_stack *s = &held_by[arch_cpu()];
+    unsigned depth = s->depth;
+
+    if (likely(depth != 0 && s->held[depth - 1].lock == l)) {
+        s->depth = depth - 1;
+    } else {
+        pop_from_middle(s, l);
+    }
+}
+
+static slow_path void spin_until(struct spinlock *l, uint16_t mine)
+{
+    do {
+        arch_relax();
+    } while ((uint16_t)atomic_load_explicit(&l->ticket,
+                                            memory_order_acquire) != mine);
 }
 
 void spin_lock(struct spinlock *l)
 {
     uint32_t ticket;
-    uint16_t mine;
 
     push_held(l);
     ticket = atomic_fetch_add_explicit(&l->ticket, TICKET_ONE,
                                        memory_order_acquire);
-    mine = (uint16_t)(ticket >> 16);
-    while (unlikely((uint16_t)ticket != mine)) {
-        arch_relax();
-        ticket = atomic_load_explicit(&l->ticket, memory_order_acquire);
+    if (unlikely((uint16_t)ticket != ticket >> 16)) {
+        spin_until(l, (uint16_t)(ticket >> 16));
     }
 }
 
@@ -149,10 +167,10 @@ void spin_unlock_pair(struct spinlock *a, struct spinlock *b)
 
 bool is_lock_held(const struct spinlock *l)
 {
-    unsigned cpu = arch_cpu();
+    const struct held_stack *s = &held_by[arch_cpu()];
 
-    for (unsigned i = 0; i < held_by[cpu].depth; i++) {
-        if (held_by[cpu].stack[i].lock == l) {
+    for (unsigned i = 0; i < s->depth; i++) {
+        if (s->held[i].lock == l) {
             return true;
         }
     }

@@ -90,7 +90,6 @@ static struct frame *take_locked(unsigned order)
         k--;
         push(f + (UINT64_C(1) << k), k);    /* the upper half stays */
     }
-    add_free(-(INT64_C(1) << order));
     return f;
 }
 
@@ -98,7 +97,6 @@ static void give_locked(struct frame *f, unsigned order)
 {
     uint64_t n = number_of(f);
 
-    add_free(INT64_C(1) << order);
     for (; order < PAGE_ORDER_MAX; order++) {
         uint64_t other = n ^ UINT64_C(1) << order;
         struct frame *buddy = frame_table + other;
@@ -114,21 +112,9 @@ static void give_locked(struct frame *f, unsigned order)
     push(frame_table + n, order);
 }
 
-void buddy_init(void)
-{
-    for (unsigned i = 0; i < NR_ORDERS; i++) {
-        free_list[i] = NIL;
-    }
-    nonempty = 0;
-    nr_free = 0;
-}
-
 /* The largest aligned blocks that fit, from the start. */
-void buddy_add_range(mfn_t start, uint64_t nr)
+static void give_range_locked(uint64_t n, uint64_t nr)
 {
-    uint64_t n = start.n;
-
-    spin_lock(&lock);
     while (nr != 0) {
         unsigned order = 63 - (unsigned)__builtin_clzll(nr);
 
@@ -140,6 +126,22 @@ void buddy_add_range(mfn_t start, uint64_t nr)
         n += UINT64_C(1) << order;
         nr -= UINT64_C(1) << order;
     }
+}
+
+void buddy_init(void)
+{
+    for (unsigned i = 0; i < NR_ORDERS; i++) {
+        free_list[i] = NIL;
+    }
+    nonempty = 0;
+    nr_free = 0;
+}
+
+void buddy_add_range(mfn_t start, uint64_t nr)
+{
+    spin_lock(&lock);
+    give_range_locked(start.n, nr);
+    add_free((int64_t)nr);
     spin_unlock(&lock);
 }
 
@@ -149,6 +151,9 @@ struct frame *buddy_take(unsigned order)
 
     spin_lock(&lock);
     f = take_locked(order);
+    if (f != NULL) {
+        add_free(-(INT64_C(1) << order));
+    }
     spin_unlock(&lock);
     return f;
 }
@@ -157,27 +162,54 @@ void buddy_give(struct frame *f, unsigned order)
 {
     spin_lock(&lock);
     give_locked(f, order);
+    add_free(INT64_C(1) << order);
     spin_unlock(&lock);
 }
 
+/*
+ * The smallest blocks first, whole if they fit: big ones stay big. The frames
+ * of a block come last to first, since the caller's stack turns them round.
+ */
 unsigned buddy_take_singles(struct frame **out, unsigned n)
 {
     unsigned got = 0;
 
     spin_lock(&lock);
-    while (got < n && (out[got] = take_locked(0)) != NULL) {
-        got++;
+    while (got < n && nonempty != 0) {
+        unsigned fits = 31 - (unsigned)__builtin_clz(n - got);
+        unsigned order = MIN((unsigned)__builtin_ctz(nonempty), fits);
+        struct frame *f = take_locked(order);
+
+        for (unsigned i = 1u << order; i != 0; i--) {
+            out[got++] = f + i - 1;
+        }
     }
+    add_free(-(int64_t)got);
     spin_unlock(&lock);
     return got;
 }
 
+/* Neighbours are mostly freed together, up or down: a run goes in at once. */
 void buddy_give_singles(struct frame *const *f, unsigned n)
 {
     spin_lock(&lock);
-    for (unsigned i = 0; i < n; i++) {
-        give_locked(f[i], 0);
+    for (unsigned i = 0; i < n;) {
+        uint32_t low = number_of(f[i]), end = low + 1;
+
+        for (i++; i < n; i++) {
+            uint32_t next = number_of(f[i]);
+
+            if (next == end) {
+                end++;
+            } else if (next + 1 == low) {
+                low = next;
+            } else {
+                break;
+            }
+        }
+        give_range_locked(low, end - low);
     }
+    add_free((int64_t)n);
     spin_unlock(&lock);
 }
 

@@ -23,13 +23,16 @@ const uint16_t heap_class_size[NR_CLASSES] = {
 };
 static_assert(sizeof(struct slab) == 64, "objects begin there");
 
+#define CLASSES_ROUNDED 32      /* a shift, too */
+
 struct magazine {
     _Atomic unsigned n;     /* own CPU writes, any reads */
     void *object[MAGAZINE_SIZE];
 };
+static_assert(sizeof(struct magazine) == 256, "a shift to index");
 
 struct heap_class heap_classes[NR_CLASSES];
-static cache_aligned struct magazine magazines[MAX_CPUS][NR_CLASSES];
+static cache_aligned struct magazine magazines[MAX_CPUS][CLASSES_ROUNDED];
 static uint8_t class_of[HEAP_SMALL_MAX / 16 + 1];   /* by size / 16, up */
 struct spinlock heap_lock = SPINLOCK_INIT(HEAP, 0);
 
@@ -136,14 +139,13 @@ static void slab_give(void *p)
     }
 }
 
-static __attribute__((noinline)) bool refill(struct magazine *m,
-                                             unsigned class)
+static slow_path bool refill(struct magazine *m, unsigned class)
 {
     struct list *partial = &heap_classes[class].partial;
     unsigned n = 0;
 
     spin_lock(&heap_lock);
-    for (; n < MAGAZINE_SIZE / 2; n++) {
+    for (; n < MAGAZINE_BATCH; n++) {
         struct slab *s = container_of(partial->next, struct slab, link);
 
         /* A new slab only for the object that is wanted now. */
@@ -158,7 +160,7 @@ static __attribute__((noinline)) bool refill(struct magazine *m,
     return n != 0;
 }
 
-static __attribute__((noinline)) void spill(struct magazine *m, unsigned n)
+static slow_path void spill(struct magazine *m, unsigned n)
 {
     unsigned keep = magazine_len(m) - n;
 
@@ -170,7 +172,7 @@ static __attribute__((noinline)) void spill(struct magazine *m, unsigned n)
     magazine_set_len(m, keep);
 }
 
-static __attribute__((noinline)) void *large_alloc(size_t size)
+static slow_path void *large_alloc(size_t size)
 {
     uint64_t pages = (size >> PAGE_SHIFT) + ((size & PAGE_MASK) != 0);
     unsigned order = pages <= 1 ? 0 :
@@ -185,7 +187,7 @@ static __attribute__((noinline)) void *large_alloc(size_t size)
     return arch_map_frame(frame_to_mfn(f));
 }
 
-static void large_free(void *p)
+static slow_path void large_free(void *p)
 {
     struct frame *f = mfn_to_frame(arch_virt_to_mfn(p));
     unsigned order = f->order;
@@ -196,34 +198,42 @@ static void large_free(void *p)
     page_free(f, order);
 }
 
-static inline void *small_alloc(size_t size)
+/* @n is the length, not 0. */
+fast_path void *take_object(struct magazine *m, unsigned n, size_t size,
+                            unsigned class)
 {
-    unsigned class = class_of[(size + 15) / 16];
-    struct magazine *m = &magazines[arch_cpu()][class];
-    unsigned n = magazine_len(m);
-    void *p;
+    void *p = m->object[n - 1];
 
-    if (unlikely(n == 0)) {
-        if (!refill(m, class)) {
-            return NULL;
-        }
-        n = magazine_len(m);
-    }
     magazine_set_len(m, n - 1);
-    p = m->object[n - 1];
     object_allocated(p, size, heap_class_size[class]);
     return p;
 }
 
+static slow_path void *refill_and_take(struct magazine *m, size_t size,
+                                       unsigned class)
+{
+    return refill(m, class) ? take_object(m, magazine_len(m), size, class) :
+           NULL;
+}
+
 void *heap_alloc(size_t size)
 {
+    struct magazine *m;
+    unsigned class, n;
+
     if (unlikely(arch_alloc_should_fail())) {
         return NULL;
     }
     if (unlikely(size > HEAP_SMALL_MAX)) {
         return large_alloc(size);
     }
-    return small_alloc(size);
+    class = class_of[(size + 15) / 16];
+    m = &magazines[arch_cpu()][class];
+    n = magazine_len(m);
+    if (unlikely(n == 0)) {
+        return refill_and_take(m, size, class);
+    }
+    return take_object(m, n, size, class);
 }
 
 void *heap_zalloc(size_t size)
@@ -233,16 +243,29 @@ void *heap_zalloc(size_t size)
     return p != NULL ? memset(p, 0, size) : NULL;
 }
 
+/* NULL, or whole frames. */
+static slow_path void free_aligned(void *p)
+{
+    if (p != NULL) {
+        large_free(p);
+    }
+}
+
+static slow_path void spill_and_give(struct magazine *m, void *p)
+{
+    spill(m, MAGAZINE_BATCH);
+    m->object[MAGAZINE_SIZE - MAGAZINE_BATCH] = p;
+    magazine_set_len(m, MAGAZINE_SIZE - MAGAZINE_BATCH + 1);
+}
+
 void heap_free(void *p)
 {
-    struct magazine *m;
     struct slab *s = slab_of(p);
+    struct magazine *m;
     unsigned n;
 
-    if (unlikely(p == s)) {     /* NULL, or a whole frame */
-        if (p != NULL) {
-            large_free(p);
-        }
+    if (unlikely(p == s)) {
+        free_aligned(p);
         return;
     }
     BUG_ON(s->magic != SLAB_MAGIC);
@@ -250,8 +273,8 @@ void heap_free(void *p)
     m = &magazines[arch_cpu()][s->class];
     n = magazine_len(m);
     if (unlikely(n == MAGAZINE_SIZE)) {
-        spill(m, MAGAZINE_SIZE / 2);
-        n = magazine_len(m);
+        spill_and_give(m, p);
+        return;
     }
     m->object[n] = p;
     magazine_set_len(m, n + 1);

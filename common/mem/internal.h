@@ -12,6 +12,7 @@
 #include <quire/frame_table.h>
 #include <quire/owner.h>
 #include <quire/page_alloc.h>
+#include <quire/panic.h>
 
 /* struct frame's flags */
 #define FRAME_IN_BUDDY 1u   /* heads a block on a free list */
@@ -79,14 +80,54 @@ void buddy_for_each(void (*fn)(struct frame *f, unsigned order, void *arg),
 
 /* owner.c */
 #define NR_OWNERS (MAX_DOMAINS + 3)
+extern struct owner owners[NR_OWNERS];
 void owner_init(void);
-/** owner_index() - of any id that can own, claimed or not; else NR_OWNERS. */
-unsigned owner_index(domid_t id);
 domid_t owner_id(unsigned index);
 uint64_t owner_pages(unsigned index);
+
+/** owner_index() - of any id that can own, claimed or not; else NR_OWNERS. */
+fast_path unsigned owner_index(domid_t id)
+{
+    if (likely(id < MAX_DOMAINS)) {
+        return id;
+    }
+    return id >= DOMID_IO && id <= DOMID_COW ?
+           (unsigned)(MAX_DOMAINS + id - DOMID_IO) : NR_OWNERS;
+}
+
 /** owner_charge() - false: not claimed, or at its limit. */
-bool owner_charge(domid_t id, uint64_t n);
-void owner_uncharge(domid_t id, uint64_t n);
+fast_path bool owner_charge(domid_t id, uint64_t n)
+{
+    unsigned i = owner_index(id);
+    struct owner *o = &owners[i];
+    uint64_t have, max;
+
+    if (unlikely(i == NR_OWNERS || id == DOMID_XEN) ||
+        !atomic_load_explicit(&o->claimed, memory_order_relaxed)) {
+        return false;
+    }
+    have = atomic_load_explicit(&o->pages, memory_order_relaxed);
+    do {
+        max = atomic_load_explicit(&o->max_pages, memory_order_relaxed);
+        if (unlikely(have > max || n > max - have)) {
+            return false;
+        }
+    } while (unlikely(!atomic_compare_exchange_weak_explicit(
+                          &o->pages, &have, have + n, memory_order_relaxed,
+                          memory_order_relaxed)));
+    return true;
+}
+
+fast_path void owner_uncharge(domid_t id, uint64_t n)
+{
+    unsigned i = owner_index(id);
+    uint64_t had;
+
+    BUG_ON(i == NR_OWNERS);
+    had = atomic_fetch_sub_explicit(&owners[i].pages, n,
+                                    memory_order_release);
+    BUG_ON(had < n);
+}
 
 /* heap.c */
 void heap_init(void);

@@ -14,20 +14,9 @@
 static_assert(DOMID_XEN == DOMID_IO + 1 && DOMID_COW == DOMID_IO + 2,
               "the special owners are neighbours");
 
-static struct owner owners[NR_OWNERS];
+struct owner owners[NR_OWNERS];
 static uint64_t claimed_ids[BITMAP_WORDS(MAX_DOMAINS)];     /* [owner] */
 static struct spinlock lock = SPINLOCK_INIT(OWNER, 0);
-
-unsigned owner_index(domid_t id)
-{
-    if (likely(id < MAX_DOMAINS)) {
-        return id;
-    }
-    if (id >= DOMID_IO && id <= DOMID_COW) {
-        return (unsigned)(MAX_DOMAINS + id - DOMID_IO);
-    }
-    return NR_OWNERS;
-}
 
 domid_t owner_id(unsigned index)
 {
@@ -118,35 +107,4 @@ void owner_detach(domid_t id)
     if (i != NR_OWNERS) {
         owners[i].domain = NULL;
     }
-}
-
-bool owner_charge(domid_t id, uint64_t n)
-{
-    struct owner *o = owner_get(id);
-    uint64_t have, max;
-
-    if (o == NULL || id == DOMID_XEN) {
-        return false;
-    }
-    have = atomic_load_explicit(&o->pages, memory_order_relaxed);
-    do {
-        max = atomic_load_explicit(&o->max_pages, memory_order_relaxed);
-        if (have > max || n > max - have) {
-            return false;
-        }
-    } while (!atomic_compare_exchange_weak_explicit(
-                 &o->pages, &have, have + n, memory_order_relaxed,
-                 memory_order_relaxed));
-    return true;
-}
-
-void owner_uncharge(domid_t id, uint64_t n)
-{
-    unsigned i = owner_index(id);
-    uint64_t had;
-
-    BUG_ON(i == NR_OWNERS);
-    had = atomic_fetch_sub_explicit(&owners[i].pages, n,
-                                    memory_order_release);
-    BUG_ON(had < n);
 }

@@ -16,12 +16,13 @@
 #include <quire/panic.h>
 #include <quire/string.h>
 
-#define CACHE_BATCH (PAGE_CACHE_MAX / 2)
+#define CACHE_BATCH 32
 
 struct page_cache {
     cache_aligned _Atomic unsigned n;   /* own CPU writes, any reads */
     struct frame *frames[PAGE_CACHE_MAX];
 };
+static_assert(sizeof(struct page_cache) == 512, "a shift to index");
 
 static struct page_cache caches[MAX_CPUS];
 
@@ -96,14 +97,13 @@ static void block_freed(struct frame *f, unsigned order)
 }
 #endif
 
-/* Not inlined: the usual allocation should not save registers for it. */
-static __attribute__((noinline)) bool refill(struct page_cache *c)
+static slow_path bool refill(struct page_cache *c)
 {
     cache_set_len(c, buddy_take_singles(c->frames, CACHE_BATCH));
     return cache_len(c) != 0;
 }
 
-static __attribute__((noinline)) void spill(struct page_cache *c, unsigned n)
+static slow_path void spill(struct page_cache *c, unsigned n)
 {
     unsigned keep = cache_len(c) - n;
 
@@ -111,40 +111,38 @@ static __attribute__((noinline)) void spill(struct page_cache *c, unsigned n)
     cache_set_len(c, keep);
 }
 
-static inline struct frame *cache_pop(void)
+/* @n is the length, not 0. */
+fast_path struct frame *cache_pop(struct page_cache *c, unsigned n)
 {
-    struct page_cache *c = &caches[arch_cpu()];
-    unsigned n;
-
-    if (unlikely(cache_len(c) == 0) && !refill(c)) {
-        return NULL;
-    }
-    n = cache_len(c) - 1;
-    cache_set_len(c, n);
-    return c->frames[n];
+    cache_set_len(c, n - 1);
+    return c->frames[n - 1];
 }
 
-static inline void cache_push(struct frame *f)
+static slow_path void cache_push_full(struct page_cache *c, struct frame *f)
+{
+    spill(c, CACHE_BATCH);
+    c->frames[PAGE_CACHE_MAX - CACHE_BATCH] = f;
+    cache_set_len(c, PAGE_CACHE_MAX - CACHE_BATCH + 1);
+}
+
+fast_path void cache_push(struct frame *f)
 {
     struct page_cache *c = &caches[arch_cpu()];
-    unsigned n;
+    unsigned n = cache_len(c);
 
-    if (unlikely(cache_len(c) == PAGE_CACHE_MAX)) {
-        spill(c, CACHE_BATCH);
+    if (unlikely(n == PAGE_CACHE_MAX)) {
+        cache_push_full(c, f);
+        return;
     }
-    n = cache_len(c);
     c->frames[n] = f;
     cache_set_len(c, n + 1);
 }
 
-/* A block still marked free. This CPU's own cache may hold it together. */
+/* More than one frame. This CPU's own cache may hold the rest of a block. */
 static struct frame *take_block(unsigned order)
 {
     struct frame *f;
 
-    if (order == 0) {
-        return cache_pop();
-    }
     if (order > PAGE_ORDER_MAX) {
         return NULL;
     }
@@ -156,8 +154,8 @@ static struct frame *take_block(unsigned order)
     return f;
 }
 
-static inline void frame_set_up(struct frame *f, uint64_t refs, domid_t owner,
-                                enum frame_use use, unsigned order)
+fast_path void frame_set_up(struct frame *f, uint64_t refs, domid_t owner,
+                            enum frame_use use, unsigned order)
 {
     f->user = NULL;
     atomic_store_explicit(&f->type, 0, memory_order_relaxed);
@@ -168,11 +166,28 @@ static inline void frame_set_up(struct frame *f, uint64_t refs, domid_t owner,
     atomic_store_explicit(&f->refs, refs, memory_order_release);
 }
 
-struct frame *page_take(unsigned order, enum frame_use use)
+fast_path struct frame *take_one(struct page_cache *c, unsigned n,
+                                 enum frame_use use)
 {
-    struct frame *f = take_block(order);
+    struct frame *f = cache_pop(c, n);
 
-    if (unlikely(f == NULL)) {
+    block_allocated(f, 0);
+    frame_set_up(f, 1, DOMID_XEN, use, 0);
+    count_use(use, 1);
+    return f;
+}
+
+/* A block, or a single frame with the cache empty. */
+static slow_path struct frame *take_slowly(unsigned order, enum frame_use use)
+{
+    struct page_cache *c = &caches[arch_cpu()];
+    struct frame *f;
+
+    if (order == 0) {
+        return refill(c) ? take_one(c, cache_len(c), use) : NULL;
+    }
+    f = take_block(order);
+    if (f == NULL) {
         return NULL;
     }
     block_allocated(f, order);
@@ -184,6 +199,17 @@ struct frame *page_take(unsigned order, enum frame_use use)
     return f;
 }
 
+struct frame *page_take(unsigned order, enum frame_use use)
+{
+    struct page_cache *c = &caches[arch_cpu()];
+    unsigned n = cache_len(c);
+
+    if (unlikely(order != 0 || n == 0)) {
+        return take_slowly(order, use);
+    }
+    return take_one(c, n, use);
+}
+
 struct frame *page_alloc(unsigned order, enum frame_use use)
 {
     if (unlikely(arch_alloc_should_fail())) {
@@ -192,34 +218,60 @@ struct frame *page_alloc(unsigned order, enum frame_use use)
     return page_take(order, use);
 }
 
-void page_free(struct frame *f, unsigned order)
+static slow_path void give_many(struct frame *f, unsigned order)
 {
-    BUG_ON(f->order != order || f->owner != DOMID_XEN ||
-           atomic_load_explicit(&f->refs, memory_order_relaxed) != 1);
-    atomic_store_explicit(&f->refs, 0, memory_order_relaxed);
     count_use((enum frame_use)f->use, -(INT64_C(1) << order));
     block_freed(f, order);
-    if (order == 0) {
-        f->use = FRAME_FREE;
-        cache_push(f);
-        return;
-    }
     for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
         f[i].use = FRAME_FREE;
     }
     buddy_give(f, order);
 }
 
-struct frame *page_alloc_owned(domid_t owner, unsigned order)
+/* A single frame that nobody refers to any more. */
+fast_path void give_one(struct frame *f, enum frame_use use)
 {
-    uint64_t nr = UINT64_C(1) << MIN(order, 63);
+    count_use(use, -1);
+    block_freed(f, 0);
+    f->use = FRAME_FREE;
+    cache_push(f);
+}
+
+void page_free(struct frame *f, unsigned order)
+{
+    BUG_ON(f->order != order || frame_owner(f) != DOMID_XEN ||
+           atomic_load_explicit(&f->refs, memory_order_relaxed) != 1);
+    atomic_store_explicit(&f->refs, 0, memory_order_relaxed);
+    if (unlikely(order != 0)) {
+        give_many(f, order);
+    } else {
+        give_one(f, (enum frame_use)f->use);
+    }
+}
+
+fast_path struct frame *take_one_owned(struct page_cache *c, unsigned n,
+                                       domid_t owner)
+{
+    struct frame *f = cache_pop(c, n);
+
+    block_allocated(f, 0);
+    frame_set_up(f, FRAME_ALLOCATED | 1, owner, FRAME_GUEST, 0);
+    count_use(FRAME_GUEST, 1);
+    return f;
+}
+
+/* As take_slowly(); the owner has been charged. */
+static slow_path struct frame *take_owned_slowly(domid_t owner, unsigned order)
+{
+    struct page_cache *c = &caches[arch_cpu()];
+    uint64_t nr = UINT64_C(1) << order;
     struct frame *f;
 
-    if (unlikely(arch_alloc_should_fail()) || !owner_charge(owner, nr)) {
-        return NULL;
+    if (order == 0 && refill(c)) {
+        return take_one_owned(c, cache_len(c), owner);
     }
-    f = take_block(order);
-    if (unlikely(f == NULL)) {
+    f = order != 0 ? take_block(order) : NULL;
+    if (f == NULL) {
         owner_uncharge(owner, nr);
         return NULL;
     }
@@ -231,6 +283,21 @@ struct frame *page_alloc_owned(domid_t owner, unsigned order)
     return f;
 }
 
+struct frame *page_alloc_owned(domid_t owner, unsigned order)
+{
+    struct page_cache *c = &caches[arch_cpu()];
+    unsigned n = cache_len(c);
+
+    if (unlikely(arch_alloc_should_fail()) || order > PAGE_ORDER_MAX ||
+        !owner_charge(owner, UINT64_C(1) << order)) {
+        return NULL;
+    }
+    if (unlikely(order != 0 || n == 0)) {
+        return take_owned_slowly(owner, order);
+    }
+    return take_one_owned(c, n, owner);
+}
+
 void page_give_single(struct frame *f)
 {
     enum frame_use use = (enum frame_use)f->use;
@@ -239,10 +306,7 @@ void page_give_single(struct frame *f)
         owner_uncharge(frame_owner(f), 1);
     }
     BUG_ON(f->order != 0 || use < FRAME_PERCPU);
-    count_use(use, -1);
-    block_freed(f, 0);
-    f->use = FRAME_FREE;
-    cache_push(f);
+    give_one(f, use);
 }
 
 uint64_t page_nr_free(void)

@@ -12,7 +12,7 @@
 
 #include <quire/frame_table.h>
 
-#define PAGE_CACHE_MAX 64       /* frames in one CPU's cache */
+#define PAGE_CACHE_MAX 63       /* frames in one CPU's cache */
 #define PAGE_ORDER_MAX 18       /* 1 GiB */
 #define PAGE_ORDER_2M 9
 #define PAGE_ORDER_1G 18

@@ -60,6 +60,8 @@ static inline maddr_t mfn_to_maddr(mfn_t m) { return m.n << PAGE_SHIFT; }
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define cache_aligned alignas(64)
+#define fast_path static inline __attribute__((always_inline))
+#define slow_path __attribute__((noinline, cold))
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) \
