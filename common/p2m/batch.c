@@ -147,6 +147,11 @@ void p2m_batch_put_frame(struct p2m_batch *b, struct frame *f)
     b->put[b->nr_put++] = f;
 }
 
+void p2m_batch_flush(struct p2m_batch *b)
+{
+    settle(b);
+}
+
 /* Unlink the tables that are still empty, and those above that become so. */
 void p2m_batch_prune(struct p2m_batch *b)
 {

@@ -20,7 +20,6 @@ static _Atomic uint64_t births;
 static void free_p2m(struct p2m *p)
 {
     p2m_table_free(p2m_table_of(p->root));
-    heap_free(p->share);
     heap_free(p);
 }
 

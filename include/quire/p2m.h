@@ -80,6 +80,13 @@ struct npf {
     bool in_walk;           /* fault on the guest's own table walk */
 };
 
+/* What sharing did to one p2m. cow_faults: write faults on shared gfns;
+ * copies, last_sharers: how its gfns became private; saved_by_drop: shared
+ * gfns dropped by the kill that never cost a frame. */
+struct share_domain_stats {
+    _Atomic uint64_t cow_faults, copies, last_sharers, saved_by_drop;
+};
+
 struct p2m;
 struct p2m_table;               /* common/p2m/table.h */
 struct p2m_listener {
@@ -101,8 +108,7 @@ struct p2m {
     _Atomic uint64_t count[NR_P2M_TYPES];
     _Atomic uint64_t nr_tables;     /* (a) table pages, root included */
     _Atomic uint64_t nr_flushes;    /* (a) */
-    void *share;                /* sharing's counters: a heap object, freed
-                                 * with the p2m */
+    struct share_domain_stats share;    /* (a) sharing's; never used here */
     struct {                    /* [p2m] the superpage that relinquish has */
         uint64_t entry;         /* taken out and not dropped whole, or 0 */
         gfn_t first, end;
@@ -160,6 +166,10 @@ void p2m_set_tracking(struct p2m_batch *b, gfn_t gfn, unsigned tracking);
 /** p2m_batch_put_frame() - frame_put(@f) after the flush. To give up an own
  *  frame: frame_get(), frame_put_allocated(), then this. */
 void p2m_batch_put_frame(struct p2m_batch *b, struct frame *f);
+/** p2m_batch_flush() - notify and flush what was set so far, and put the
+ *  frames; the lock stays, the batch goes on. For changes that must be final
+ *  on every CPU before the next step. */
+void p2m_batch_flush(struct p2m_batch *b);
 void p2m_batch_end(struct p2m_batch *b);
 
 /** p2m_lookup_locked() - as p2m_lookup(), exact under the batch's lock. */

@@ -2,9 +2,9 @@
  * rmap.h - the reverse map of one shared frame: the set of (domid, gfn) that
  * map it.
  *
- * A set: insert of a pair that is there, or remove of one that is not, is a
- * BUG in the caller. The form behind it (today a list) is nobody's business
- * but rmap.c's. Locks: the page's, held by the caller.
+ * A set: insert of a pair that is there (audited), or remove of one that is
+ * not (checked), is a BUG in the caller. The form behind it (today a list) is
+ * nobody's business but rmap.c's. Locks: the page's, held by the caller.
  */
 #pragma once
 
@@ -27,6 +27,11 @@ static inline uint64_t rmap_count(const struct rmap *r) { return r->count; }
 /** rmap_take() - copy up to @max pairs into @out, without removing them;
  *  which ones is unspecified. Returns how many. */
 unsigned rmap_take(const struct rmap *r, struct rmap_pair *out, unsigned max);
+/** rmap_scan() - copy the next up to @max pairs, going round: as many as the
+ *  map holds, without a change in between, are each pair once. */
+unsigned rmap_scan(struct rmap *r, struct rmap_pair *out, unsigned max);
+/** rmap_move() - take @p out of @from and put it into @to. Cannot fail. */
+void rmap_move(struct rmap *to, struct rmap *from, struct rmap_pair p);
 /** rmap_for_each() - @fn may not change the map; non-zero stops and is
  *  returned. */
 int rmap_for_each(const struct rmap *r,

@@ -36,26 +36,37 @@ int must_check share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h);
 /** share_handle() - the handle of a shared gfn; -ENOENT/-EINVAL if not. */
 int must_check share_handle(struct p2m *p, gfn_t gfn, share_handle_t *h);
 
+struct shared_frame;        /* common/share/shared_frame.h */
+
 struct share_merge {        /* cursor of a merge; zero it, keep it */
     bool started;
     uint64_t moved;         /* sharers moved so far */
-    mfn_t source, client;   /* private to share.c */
-    void *state;
+    struct shared_frame *source, *client;   /* private to merge.c */
 };
 /**
  * share_frames() - move all sharers of (@cp, @cgfn, @ch) onto the frame of
  * (@sp, @sgfn, @sh). Contents are the caller's promise, as in Xen.
  * Preemptible: the cursor is @m; it owns references until 0 or an error.
+ * -ENOEXEC, -EBADF: the handle does not name the frame behind its gfn now;
+ * -EEXIST: one frame already; -EAGAIN: one of them is in another merge;
+ * -EOVERFLOW: the source has 2^32 sharers. Only the last can come after
+ * sharers were moved; those stay, each whole.
  */
 int must_check share_frames(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
                             struct p2m *cp, gfn_t cgfn, share_handle_t ch,
                             struct share_merge *m, struct work *w);
-/** share_add_physmap() - map the shared frame at a hole of @cp. */
+/** share_merge_abort() - give up a merge that returned -ERESTART; what was
+ *  moved stays moved. */
+void share_merge_abort(struct share_merge *m);
+/** share_add_physmap() - map the shared frame at a hole of @cp. -ERANGE: no
+ *  such gfn; -ESRCH: @cp is being destroyed; -EAGAIN: the frame is the client
+ *  of a merge. */
 int must_check share_add_physmap(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
                                  struct p2m *cp, gfn_t cgfn);
 /**
  * share_add_physmap_range() - @nr holes of @cp from @cgfn, @stride apart, all
- * onto the one shared frame. Preemptible: *@done of @nr.
+ * onto the one shared frame. Preemptible: *@done of @nr. An error other than
+ * -ERESTART leaves the first *@done added.
  */
 int must_check share_add_physmap_range(struct p2m *sp, gfn_t sgfn,
                                        share_handle_t sh, struct p2m *cp,
@@ -66,7 +77,8 @@ int must_check share_add_physmap_range(struct p2m *sp, gfn_t sgfn,
  *  changed; 0 also if it was private already. */
 int must_check share_unshare(struct p2m *p, gfn_t gfn);
 /** share_drop() - p2m_relinquish's drop for a ram_shared entry: remove the
- *  rmap entry and both references; the last sharer frees the frame. */
+ *  rmap entry and both references; the last sharer frees the frame. Under
+ *  the p2m lock, the entry out of the tables and flushed from every CPU. */
 void share_drop(struct p2m *p, gfn_t gfn, const struct p2m_entry *e);
 
 struct share_stats {
@@ -79,10 +91,7 @@ struct share_stats {
 };
 void share_stats_get(struct share_stats *s);
 
-struct share_domain_stats {     /* one domain's, kept with its p2m */
-    _Atomic uint64_t cow_faults, copies, last_sharers, saved_by_drop;
-};
-/** share_domain_stats() - of @p; valid while @p is. */
+/** share_domain_stats() - of @p (see p2m.h); valid while @p is. */
 struct share_domain_stats *share_domain_stats(struct p2m *p);
 
 /** share_debug_gfn() - sharers of the frame behind a gfn, its mfn, handle. */
@@ -90,7 +99,24 @@ struct share_info { mfn_t mfn; share_handle_t handle; uint64_t sharers; };
 int must_check share_debug_gfn(struct p2m *p, gfn_t gfn,
                                struct share_info *info);
 
-struct share_audit { void *cursor; uint64_t frames, sharers; unsigned bad; };
+/* A place in the list of all shared frames: a frame's, or an audit's. */
+struct share_link {
+    struct list link;           /* [sharelist] */
+    share_handle_t handle;      /* 0: no frame (any more) */
+};
+
+struct share_audit {
+    uint64_t frames, sharers;   /* seen */
+    unsigned bad;               /* violations */
+    bool changed;               /* sharing went on meanwhile: no S6, no sums */
+    /* private to audit.c */
+    int stage;
+    struct share_link cursor;
+    struct shared_frame *current;
+    uint64_t left, changes, fingerprint, seen;
+    domid_t domain;
+    gfn_t gfn;
+};
 /**
  * share_audit() - S1 type SHARED; S2 owner DOMID_COW; S3 references = type
  * references = rmap entries; S4 each rmap entry's p2m maps this frame as

@@ -1,0 +1,137 @@
+/*
+ * add_physmap.c - mapping a shared frame at holes of another physmap.
+ *
+ * The source is found under its p2m's lock and then only held on to by a
+ * reference to its record, so that no two p2m locks are ever needed at once;
+ * under the client's p2m lock and the page lock its handle is checked again.
+ */
+#include "shared_frame.h"
+
+#define CHUNK 64            /* gfns under one taking of the locks */
+#define COST_ADD 200        /* units, measured: one gfn in bulk */
+
+/* The record that @sh names behind @gfn, with a reference; or NULL. */
+static struct shared_frame *find_source(struct p2m *p, gfn_t gfn,
+                                        share_handle_t sh)
+{
+    struct shared_frame *sf;
+    struct p2m_entry e;
+
+    spin_lock(&p->lock);
+    e = p2m_lookup_locked(p, gfn);
+    sf = shared_frame_at(&e);
+    if (sf != NULL && sf->link.handle == sh) {
+        shared_frame_get(sf);
+    } else {
+        sf = NULL;
+    }
+    spin_unlock(&p->lock);
+    return sf;
+}
+
+/* Under the p2m lock and the page lock. */
+static int add_one(struct p2m_batch *b, struct shared_frame *sf, gfn_t gfn)
+{
+    int err;
+
+    if (p2m_lookup_locked(b->p2m, gfn).type != p2m_invalid) {
+        return -EBUSY;
+    }
+    err = shared_frame_hold(sf);
+    if (err != 0) {
+        return err;
+    }
+    err = rmap_insert(&sf->rmap, (struct rmap_pair){ b->p2m->owner, gfn });
+    if (err != 0) {
+        BUG_ON(shared_frame_release(sf));   /* there are other sharers */
+        return err;
+    }
+    p2m_set(b, gfn, shared_mfn(sf), P2M_ORDER_4K, p2m_ram_shared);
+    return 0;
+}
+
+/* What one call is to do: @nr gfns from @gfn, @stride apart. */
+struct addition {
+    share_handle_t handle;
+    gfn_t gfn;
+    uint64_t nr, stride;
+};
+
+/* Add up to CHUNK of them; *@done counts. -ERESTART: the slice is over. */
+static int add_chunk(struct p2m *p, struct shared_frame *sf,
+                     const struct addition *a, uint64_t *done, struct work *w)
+{
+    gfn_t gfn = gfn_add(a->gfn, *done * a->stride);
+    uint64_t nr = MIN(a->nr - *done, CHUNK), i = 0;
+    struct p2m_batch b;
+    int err = 0;
+
+    p2m_batch_begin(&b, p);
+    /* Neighbours have their tables reserved together. */
+    if (a->stride == 1) {
+        err = p2m_batch_reserve(&b, gfn, nr, P2M_ORDER_4K);
+    }
+    spin_lock(&sf->lock);
+    if (err == 0 && sf->link.handle != a->handle) {
+        err = -ENOEXEC;
+    } else if (err == 0 && sf->role == SHARED_CLIENT) {
+        err = -EAGAIN;
+    }
+    while (err == 0 && i < nr) {
+        if (a->stride != 1) {
+            err = p2m_batch_reserve(&b, gfn, 1, P2M_ORDER_4K);
+        }
+        if (err == 0) {
+            err = add_one(&b, sf, gfn);
+        }
+        if (err == 0) {
+            i++;
+            gfn = gfn_add(gfn, a->stride);
+            err = work_spend(w, COST_ADD) ? -ERESTART : 0;
+        }
+    }
+    share_count(&share_totals.added, i);
+    share_count(&share_totals.add_physmaps, i);
+    spin_unlock(&sf->lock);
+    p2m_batch_end(&b);
+    *done += i;
+    return err;
+}
+
+int share_add_physmap_range(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
+                            struct p2m *cp, gfn_t cgfn, uint64_t nr,
+                            uint64_t stride, uint64_t *done, struct work *w)
+{
+    struct addition a = { sh, cgfn, nr, stride };
+    uint64_t room = (UINT64_C(1) << P2M_GFN_BITS) - 1;
+
+    if (nr > 1 && stride == 0) {
+        return -EINVAL;
+    }
+    if (nr > 0 && (cgfn.n > room ||
+                   (nr > 1 && nr - 1 > (room - cgfn.n) / stride))) {
+        return -ERANGE;
+    }
+    while (*done < nr) {
+        struct shared_frame *sf = find_source(sp, sgfn, sh);
+        int err;
+
+        if (sf == NULL) {
+            return -ENOEXEC;
+        }
+        err = add_chunk(cp, sf, &a, done, w);
+        shared_frame_put(sf);
+        if (err != 0 && !(err == -ERESTART && *done == nr)) {
+            return err;
+        }
+    }
+    return 0;
+}
+
+int share_add_physmap(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
+                      struct p2m *cp, gfn_t cgfn)
+{
+    uint64_t done = 0;
+
+    return share_add_physmap_range(sp, sgfn, sh, cp, cgfn, 1, 1, &done, NULL);
+}

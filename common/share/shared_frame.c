@@ -1,0 +1,146 @@
+/*
+ * shared_frame.c - the records of shared frames: their life, their holders,
+ * the list of all of them and the totals.
+ *
+ * The frame's owner and the list change together, under the list's lock: at
+ * any time that it is free, the linked records are DOMID_COW's frames.
+ */
+#include "shared_frame.h"
+
+#include <quire/heap.h>
+
+struct share_totals share_totals;
+struct list shared_frames = LIST_INIT(shared_frames);
+struct spinlock shared_frames_lock = SPINLOCK_INIT(SHARELIST, 0);
+
+static share_handle_t last_handle;      /* [sharelist] */
+
+void share_init(uint64_t seed)
+{
+    (void)seed;             /* a list has no hash to seed */
+    list_init(&shared_frames);
+    share_totals = (struct share_totals){ 0 };
+    p2m_register_fault(p2m_ram_shared, share_fault);
+}
+
+struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first)
+{
+    struct shared_frame *sf = heap_alloc(sizeof(*sf));
+
+    if (sf == NULL) {
+        return NULL;
+    }
+    spin_lock_init(&sf->lock, LOCK_RANK_SHARE, mfn.n);
+    rmap_init(&sf->rmap);
+    list_init(&sf->link.link);
+    sf->link.handle = 0;
+    sf->refs = 1;
+    sf->role = SHARED_IDLE;
+    if (rmap_insert(&sf->rmap, first) != 0) {
+        shared_frame_put(sf);
+        return NULL;
+    }
+    return sf;
+}
+
+int shared_frame_publish(struct shared_frame *sf)
+{
+    struct frame *f = shared_frame_frame(sf);
+    int err = -E2BIG;
+
+    spin_lock(&shared_frames_lock);
+    if (f->refs == (FRAME_ALLOCATED | 1) &&
+        frame_get_type(f, FRAME_TYPE_SHARED) == 0) {
+        err = frame_set_owner(f, DOMID_COW);
+        if (err == 0) {
+            f->user = sf;
+            sf->link.handle = ++last_handle;
+            list_append(&shared_frames, &sf->link.link);
+            share_count(&share_totals.frames, 1);
+        } else {
+            frame_put_type(f);
+        }
+    }
+    spin_unlock(&shared_frames_lock);
+    if (err == 0) {
+        share_count(&share_totals.added, 1);
+    }
+    return err;
+}
+
+int shared_frame_retire(struct shared_frame *sf, domid_t to)
+{
+    struct frame *f = shared_frame_frame(sf);
+    int err = 0;
+
+    spin_lock(&shared_frames_lock);
+    if (to != DOMID_COW) {
+        err = frame_set_owner(f, to);
+    }
+    if (err == 0) {
+        list_remove(&sf->link.link);
+        sf->link.handle = 0;
+        share_count(&share_totals.frames, -UINT64_C(1));
+        f->user = NULL;
+        frame_put_type(f);
+        if (to == DOMID_COW) {
+            frame_put_allocated(f);
+        }
+    }
+    spin_unlock(&shared_frames_lock);
+    return err;
+}
+
+int shared_frame_hold(struct shared_frame *sf)
+{
+    struct frame *f = shared_frame_frame(sf);
+    int err = frame_get(f, DOMID_COW);
+
+    if (err == 0) {
+        err = frame_get_type(f, FRAME_TYPE_SHARED);
+        BUG_ON(err != 0);   /* the other holders keep it SHARED */
+    }
+    return err;
+}
+
+bool shared_frame_release(struct shared_frame *sf)
+{
+    struct frame *f = shared_frame_frame(sf);
+
+    if (rmap_count(&sf->rmap) != 0 || sf->role != SHARED_IDLE) {
+        frame_put_type(f);
+        frame_put(f);
+        return false;
+    }
+    BUG_ON(shared_frame_retire(sf, DOMID_COW) != 0);
+    return true;
+}
+
+bool shared_frame_remove(struct shared_frame *sf, struct rmap_pair pair)
+{
+    bool last;
+
+    spin_lock(&sf->lock);
+    rmap_remove(&sf->rmap, pair);
+    share_count(&share_totals.removed, 1);
+    last = shared_frame_release(sf);
+    spin_unlock(&sf->lock);
+    if (last) {
+        shared_frame_put(sf);
+    }
+    return last;
+}
+
+void shared_frame_get(struct shared_frame *sf)
+{
+    atomic_fetch_add_explicit(&sf->refs, 1, memory_order_relaxed);
+}
+
+void shared_frame_put(struct shared_frame *sf)
+{
+    if (atomic_fetch_sub_explicit(&sf->refs, 1, memory_order_acq_rel) == 1) {
+        ASSERT(list_is_empty(&sf->link.link));
+        rmap_fini(&sf->rmap);
+        heap_free(sf);
+    }
+}

@@ -1,0 +1,109 @@
+/*
+ * shared_frame.h - the record of one shared frame, between the files here.
+ *
+ *     p2m entries (ram_shared) --> frame --user--> record --> rmap
+ *                                    ^                          |
+ *                                    +-- one reference and one -+
+ *                                        type reference a pair
+ *
+ * Life: nominate makes it and links it; it is retired (unlinked, its handle
+ * dead, the frame somebody's or free) when the last holder lets go, and freed
+ * with its last reference. Holders are the sharers, and a merge that has the
+ * frame as its source or client. References are for looking at the record.
+ *
+ * Who may follow frame->user: the holder of the p2m lock of a gfn that maps
+ * the frame as ram_shared (its pair cannot leave without that lock).
+ */
+#pragma once
+
+#include <quire/panic.h>
+#include <quire/rmap.h>
+#include <quire/share.h>
+
+enum shared_role {
+    SHARED_IDLE,
+    SHARED_SOURCE,          /* of a merge: takes new sharers */
+    SHARED_CLIENT,          /* of a merge: only loses them */
+};
+
+struct shared_frame {
+    struct spinlock lock;   /* the page lock: SHARE, key mfn */
+    struct rmap rmap;       /* [page] */
+    struct share_link link; /* handle: constant while linked */
+    _Atomic uint32_t refs;  /* (a) one while linked, one each who looks */
+    enum shared_role role;  /* [page] */
+};
+static_assert(sizeof(struct shared_frame) == 64, "64 bytes a shared frame");
+
+/* The totals. Counts of pairs change under the p2m lock of the pair's gfn. */
+struct share_totals {
+    _Atomic uint64_t frames;                    /* [sharelist] to write */
+    _Atomic uint64_t added, removed, moved;     /* pairs of all rmaps */
+    _Atomic uint64_t nominates, shares, add_physmaps;
+    _Atomic uint64_t copied, last, failed;      /* unshares */
+};
+extern struct share_totals share_totals;
+
+static inline void share_count(_Atomic uint64_t *c, uint64_t n)
+{
+    atomic_fetch_add_explicit(c, n, memory_order_relaxed);
+}
+
+static inline uint64_t share_read(const _Atomic uint64_t *c)
+{
+    return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+static inline mfn_t shared_mfn(const struct shared_frame *sf)
+{
+    return MFN(sf->lock.key);
+}
+
+static inline struct frame *shared_frame_frame(const struct shared_frame *sf)
+{
+    return mfn_to_frame(shared_mfn(sf));
+}
+
+/** shared_frame_at() - the record behind an entry read under its p2m's lock;
+ *  NULL: not shared. */
+static inline struct shared_frame *shared_frame_at(const struct p2m_entry *e)
+{
+    return e->type == p2m_ram_shared ? mfn_to_frame(e->mfn)->user : NULL;
+}
+
+/** shared_frame_alloc() - a record for @mfn with one pair, not linked yet;
+ *  NULL: no memory. Undone by shared_frame_put(). */
+struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first);
+/**
+ * shared_frame_publish() - give the frame to DOMID_COW, type it, link the
+ * record, give it a handle. -E2BIG: the frame is in use elsewhere (nothing
+ * changed).
+ */
+int must_check shared_frame_publish(struct shared_frame *sf);
+/**
+ * shared_frame_retire() - the end of a record whose last holder lets go: the
+ * frame goes to @to, or is freed if that is DOMID_COW. Page lock held;
+ * shared_frame_put() once it is dropped. -ENOMEM: @to is at its limit, nothing
+ * changed.
+ */
+int must_check shared_frame_retire(struct shared_frame *sf, domid_t to);
+
+/** shared_frame_hold() - one more holder: a reference and a type reference to
+ *  the frame. -EOVERFLOW. Page lock held, record linked. */
+int must_check shared_frame_hold(struct shared_frame *sf);
+/** shared_frame_release() - one holder less. True: it was the last, the frame
+ *  is free; shared_frame_put() once the page lock is dropped. */
+bool must_check shared_frame_release(struct shared_frame *sf);
+/** shared_frame_remove() - take @pair out, and its hold. No processor may
+ *  reach the frame through it any more. True: it was the last. */
+bool shared_frame_remove(struct shared_frame *sf, struct rmap_pair pair);
+
+void shared_frame_get(struct shared_frame *sf);
+void shared_frame_put(struct shared_frame *sf);
+
+/* The list of all, oldest first, and its lock. */
+extern struct list shared_frames;
+extern struct spinlock shared_frames_lock;
+
+/** share_fault() - the p2m's handler of ram_shared; unshare.c. */
+p2m_fault_fn share_fault;

@@ -1,0 +1,129 @@
+/*
+ * unshare.c - how a shared gfn becomes private again, by a write fault or by
+ * request, and how it is dropped when its domain dies.
+ *
+ *     one sharer left:  the frame changes hands, the entry becomes ram_rw
+ *     more:             copy, set, flush, and only then leave the rmap: until
+ *                       the flush this domain's CPUs may read the old frame,
+ *                       so until then no other sharer may become its owner
+ *                       and write to it
+ *
+ * Two sharers that leave at once may both find another one left and both
+ * copy; the second to leave the rmap then frees the frame.
+ */
+#include "shared_frame.h"
+
+#include <quire/arch.h>
+#include <quire/page_alloc.h>
+#include <quire/string.h>
+
+/* The last sharer takes the frame. Page lock held, dropped. */
+static int take_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
+{
+    struct p2m *p = b->p2m;
+    mfn_t mfn = shared_mfn(sf);
+    int err = shared_frame_retire(sf, p->owner);
+
+    if (err != 0) {
+        spin_unlock(&sf->lock);
+        return err;
+    }
+    rmap_remove(&sf->rmap, (struct rmap_pair){ p->owner, gfn });
+    spin_unlock(&sf->lock);
+    share_count(&share_totals.removed, 1);
+    shared_frame_put(sf);
+    p2m_set(b, gfn, mfn, P2M_ORDER_4K, p2m_ram_rw);
+    share_count(&share_totals.last, 1);
+    share_count(&p->share.last_sharers, 1);
+    return 0;
+}
+
+static int copy_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
+{
+    struct p2m *p = b->p2m;
+    struct frame *f = page_alloc_owned(p->owner, 0);
+    mfn_t mfn;
+    void *to, *from;
+
+    if (f == NULL) {
+        return -ENOMEM;
+    }
+    mfn = frame_to_mfn(f);
+    to = arch_map_frame(mfn);
+    from = arch_map_frame(shared_mfn(sf));
+    page_copy(to, from);
+    arch_unmap_frame(from);
+    arch_unmap_frame(to);
+    p2m_set(b, gfn, mfn, P2M_ORDER_4K, p2m_ram_rw);
+    p2m_batch_flush(b);
+    shared_frame_remove(sf, (struct rmap_pair){ p->owner, gfn });
+    share_count(&share_totals.copied, 1);
+    share_count(&p->share.copies, 1);
+    return 0;
+}
+
+static int unshare(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
+{
+    int err;
+
+    spin_lock(&sf->lock);
+    if (rmap_count(&sf->rmap) == 1 && sf->role == SHARED_IDLE) {
+        err = take_frame(b, gfn, sf);
+    } else {
+        spin_unlock(&sf->lock);
+        err = copy_frame(b, gfn, sf);
+    }
+    if (err != 0) {
+        share_count(&share_totals.failed, 1);
+    }
+    return err;
+}
+
+int share_unshare(struct p2m *p, gfn_t gfn)
+{
+    struct p2m_batch b;
+    struct p2m_entry e;
+    int err;
+
+    p2m_batch_begin(&b, p);
+    e = p2m_lookup_locked(p, gfn);
+    switch (e.type) {
+    case p2m_ram_shared:
+        err = unshare(&b, gfn, shared_frame_at(&e));
+        break;
+    case p2m_ram_rw:
+    case p2m_ram_ro:
+        err = 0;
+        break;
+    case p2m_invalid:
+        err = -ENOENT;
+        break;
+    default:
+        err = -EINVAL;
+        break;
+    }
+    p2m_batch_end(&b);
+    return err;
+}
+
+enum p2m_fault_result share_fault(struct p2m *p, const struct npf *f,
+                                  const struct p2m_entry *e)
+{
+    (void)e;                /* a hint; read again under the lock */
+    if ((f->access & P2M_W) == 0) {
+        return P2M_FAULT_RETRY;
+    }
+    share_count(&p->share.cow_faults, 1);
+    /* Any other error: the gfn has changed meanwhile; fault again. */
+    return share_unshare(p, gpa_to_gfn(f->gpa)) == -ENOMEM
+               ? P2M_FAULT_NOMEM : P2M_FAULT_RETRY;
+}
+
+void share_drop(struct p2m *p, gfn_t gfn, const struct p2m_entry *e)
+{
+    struct rmap_pair pair = { p->owner, gfn };
+
+    if (!shared_frame_remove(shared_frame_at(e), pair)) {
+        share_count(&p->share.saved_by_drop, 1);
+    }
+}
