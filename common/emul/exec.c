@@ -211,8 +211,8 @@ static int run_bit(struct emul *e, unsigned which, bool has_imm)
     struct operand o = { .is_memory = insn_is_memory(i),
                          .reg = (i->modrm & 7) | (i->rex & 1) << 3 };
     int64_t index = has_imm ? i->imm
-                  : (int64_t)emul_get_reg(e, modrm_reg(i), n) <<
-                    (64 - width) >> (64 - width);
+                  : (int64_t)(emul_get_reg(e, modrm_reg(i), n) <<
+                              (64 - width)) >> (64 - width);
     uint64_t a, bit = UINT64_C(1) << ((uint64_t)index & (width - 1));
     int s = STEP_OK;
     if (o.is_memory) {
