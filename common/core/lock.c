@@ -11,17 +11,25 @@
 #include <quire/lock.h>
 #include <quire/panic.h>
 
-#define MAX_HELD 16
+#define MAX_HELD 14
+#define KEY_BITS 56
 #define TICKET_ONE UINT32_C(0x10000)
 
-struct held { struct spinlock *lock; uint64_t key; uint32_t rank; };
+/* Rank and key in one word: one comparison is the whole check. */
+struct held { struct spinlock *lock; uint64_t order; };
 
 struct held_stack {
-    cache_aligned unsigned depth;
-    struct held held[MAX_HELD];
+    cache_aligned uint64_t depth;
+    struct held held[MAX_HELD + 1];     /* from 1; 0 is below every lock */
 };
+static_assert(sizeof(struct held_stack) == 256, "a shift to index");
 
 static struct held_stack held_by[MAX_CPUS];
+
+static uint64_t order_of(const struct spinlock *l)
+{
+    return (uint64_t)l->rank << KEY_BITS | l->key;
+}
 
 static const char *const rank_names[NR_LOCK_RANKS] = {
     [LOCK_RANK_NONE] = "NONE",
@@ -37,63 +45,64 @@ const char *lock_rank_name(enum lock_rank rank)
 
 void spin_lock_init(struct spinlock *l, enum lock_rank rank, uint64_t key)
 {
+    ASSERT(key >> KEY_BITS == 0);
     *l = (struct spinlock){ .rank = rank, .key = key };
 }
 
-static _Noreturn slow_path void order_violated(const struct spinlock *l,
-                                               const struct held *below)
+static slow_path void refuse(const struct spinlock *l,
+                             const struct held_stack *s)
 {
+    uint64_t below = s->held[s->depth].order;
+
+    if (s->depth == MAX_HELD && order_of(l) > below) {
+        panic("%u locks held, and %s(%lu) wanted", MAX_HELD,
+              lock_rank_name(l->rank), l->key);
+    }
     panic("lock order: %s(%lu) wanted while holding %s(%lu)",
-          lock_rank_name(l->rank), l->key, lock_rank_name(below->rank),
-          below->key);
+          lock_rank_name(l->rank), l->key,
+          lock_rank_name((enum lock_rank)(below >> KEY_BITS)),
+          below & ~(UINT64_MAX << KEY_BITS));
 }
 
 fast_path void push_held(struct spinlock *l)
 {
     struct held_stack *s = &held_by[arch_cpu()];
-    unsigned depth = s->depth;
-    uint64_t key = l->key;
-    uint32_t rank = l->rank;
+    struct held *top = &s->held[s->depth];
+    uint64_t order = order_of(l);
 
-    if (depth != 0) {
-        const struct held *below = &s->held[depth - 1];
-
-        if (unlikely(rank <= below->rank &&
-                     (rank != below->rank || key <= below->key))) {
-            order_violated(l, below);
-        }
-        BUG_ON(depth == MAX_HELD);
+    if (unlikely(order <= top->order || s->depth == MAX_HELD)) {
+        refuse(l, s);
     }
-    s->held[depth] = (struct held){ .lock = l, .key = key, .rank = rank };
-    s->depth = depth + 1;
+    s->depth++;
+    top[1].lock = l;
+    top[1].order = order;
 }
 
 /* Not the last taken, or not held at all. */
 static slow_path void pop_from_middle(struct held_stack *s, struct spinlock *l)
 {
-    unsigned i = s->depth;
+    uint64_t i = s->depth;
 
-    do {
+    for (; s->held[i].lock != l; i--) {
         if (i == 0) {
             panic("unlock of %s(%lu), which is not held by CPU %u",
                   lock_rank_name(l->rank), l->key, arch_cpu());
         }
-        i--;
-    } while (s->held[i].lock != l);
-    for (s->depth--; i < s->depth; i++) {
+    }
+    for (; i < s->depth; i++) {
         s->held[i] = s->held[i + 1];
     }
+    s->depth--;
 }
 
 fast_path void pop_held(struct spinlock *l)
 {
     struct held_stack *s = &held_by[arch_cpu()];
-    unsigned depth = s->depth;
 
-    if (likely(depth != 0 && s->held[depth - 1].lock == l)) {
-        s->depth = depth - 1;
-    } else {
+    if (unlikely(s->held[s->depth].lock != l)) {
         pop_from_middle(s, l);
+    } else {
+        s->depth--;
     }
 }
 
@@ -137,9 +146,10 @@ void spin_unlock(struct spinlock *l)
 {
     /* Only the holder writes the low half; it wraps within itself. */
     _Atomic uint16_t *serving = (_Atomic uint16_t *)&l->ticket;
-    uint16_t now = atomic_load_explicit(serving, memory_order_relaxed);
+    uint16_t now;
 
     pop_held(l);
+    now = atomic_load_explicit(serving, memory_order_relaxed);
     atomic_store_explicit(serving, (uint16_t)(now + 1),
                           memory_order_release);
 }
@@ -169,7 +179,7 @@ bool is_lock_held(const struct spinlock *l)
 {
     const struct held_stack *s = &held_by[arch_cpu()];
 
-    for (unsigned i = 0; i < s->depth; i++) {
+    for (uint64_t i = 1; i <= s->depth; i++) {
         if (s->held[i].lock == l) {
             return true;
         }
@@ -179,5 +189,5 @@ bool is_lock_held(const struct spinlock *l)
 
 unsigned nr_locks_held(void)
 {
-    return held_by[arch_cpu()].depth;
+    return (unsigned)held_by[arch_cpu()].depth;
 }

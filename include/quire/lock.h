@@ -17,7 +17,7 @@
 struct spinlock {
     _Atomic uint32_t ticket;    /* low half: now serving; high half: next */
     uint32_t rank;              /* (c) enum lock_rank */
-    uint64_t key;               /* (c) orders locks within one rank */
+    uint64_t key;               /* (c) orders locks within one rank; < 2^56 */
 };
 
 #define SPINLOCK_INIT(r, k) { .ticket = 0, .rank = LOCK_RANK_##r, .key = (k) }

@@ -74,6 +74,25 @@ static void log_under_console_lock(void *arg)
     log_info("deadlock");
 }
 
+static void hold_too_many(void *arg)
+{
+    static struct spinlock many[20];
+
+    (void)arg;
+    for (unsigned i = 0; i < ARRAY_SIZE(many); i++) {
+        spin_lock_init(&many[i], LOCK_RANK_SHARE, i);
+        spin_lock(&many[i]);
+    }
+}
+
+static void key_too_wide(void *arg)
+{
+    struct spinlock l;
+
+    (void)arg;
+    spin_lock_init(&l, LOCK_RANK_SHARE, UINT64_C(1) << 56);
+}
+
 TEST(violations_stop_the_machine)
 {
     host_machine_init(512, 2);
@@ -90,6 +109,8 @@ TEST(violations_stop_the_machine)
                             "P2M(9) wanted while holding HEAP(0)"));
     CHECK(host_expect_panic(log_under_console_lock, NULL,
                             "CONSOLE(0) wanted while holding CONSOLE(7)"));
+    CHECK(host_expect_panic(hold_too_many, NULL, "14 locks held"));
+    CHECK(host_expect_panic(key_too_wide, NULL, "ASSERT"));
 }
 
 TEST(stack_follows_locks_in_any_order_of_release)
