@@ -57,11 +57,6 @@ uint64_t arch_entropy(void)
     return v;
 }
 
-void arch_cpuid(uint32_t leaf, uint32_t sub, uint32_t out[4])
-{
-    cpuid(leaf, sub, out);
-}
-
 void boot_cpu_init(void)
 {
     int err = svm_cpu_init();
@@ -110,7 +105,7 @@ void boot_main(uint32_t magic, uint32_t mbi)
     percpu_load(0);
     serial_init();
     if (magic != MULTIBOOT_MAGIC) {
-        panic("not booted by a Multiboot 1 loader: magic %#x", magic);
+        panic("not booted by a Multiboot 1 loader: magic 0x%x", magic);
     }
     multiboot_read(mbi, &info);
     log_level_now = (int)cmdline_u64("loglevel", LOG_INFO);

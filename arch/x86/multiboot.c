@@ -62,7 +62,7 @@ static unsigned insert_range(struct ram_range *r, unsigned n, unsigned max,
         end = MAX(end, r[j].start.n + r[j].nr);
     }
     if (i == j && n == max) {
-        log_warn("memory map: more than %u ranges, [%#lx, %#lx) left out",
+        log_warn("memory map: more than %u ranges, [0x%lx, 0x%lx) left out",
                  max, start, end);
         return n;
     }
@@ -106,6 +106,22 @@ static void reserve(struct boot_info *info, uint64_t start, uint64_t end)
                                      (end + PAGE_MASK) >> PAGE_SHIFT);
 }
 
+/* QEMU puts the kernel's path in front of the options; GRUB 2 does not. */
+static const char *skip_path(const char *line)
+{
+    const char *end = line;
+
+    while (*end != '\0' && *end != ' ' && *end != '=') {
+        end++;
+    }
+    for (const char *p = line; p < end; p++) {
+        if (*p == '/') {
+            return end;
+        }
+    }
+    return line;
+}
+
 void multiboot_read(maddr_t mbi, struct boot_info *info)
 {
     const struct mbi *m = at(mbi);
@@ -121,7 +137,7 @@ void multiboot_read(maddr_t mbi, struct boot_info *info)
     if ((m->flags & MBI_CMDLINE) != 0) {
         copy_text(cmdline, sizeof(cmdline), m->cmdline);
     }
-    cmdline_set(cmdline);
+    cmdline_set(skip_path(cmdline));
 }
 
 /* "path/name args": the name is what follows the last slash. */

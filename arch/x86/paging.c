@@ -35,7 +35,7 @@ static void map_image(void)
     uint64_t end = (uint64_t)image_end;
 
     if (end > IMAGE_TABLES * MIB2) {
-        panic("the image ends at %#lx, above %#lx", (unsigned long)end,
+        panic("the image ends at 0x%lx, above 0x%lx", (unsigned long)end,
               (unsigned long)(IMAGE_TABLES * MIB2));
     }
     for (uint64_t a = (uint64_t)image_start; a < end; a += PAGE_SIZE) {

@@ -76,7 +76,7 @@ static bool is_on_stack(uint64_t p)
 
 static void backtrace(uint64_t rip, uint64_t rbp)
 {
-    print("  backtrace: %#lx", rip);
+    print("  backtrace: 0x%lx", rip);
     for (unsigned i = 0; i < 24 && is_on_stack(rbp); i++) {
         const uint64_t *frame = (const uint64_t *)rbp;
 
@@ -84,11 +84,11 @@ static void backtrace(uint64_t rip, uint64_t rbp)
             frame[1] >= (uint64_t)text_end || frame[0] <= rbp) {
             if (frame[1] >= (uint64_t)image_start &&
                 frame[1] < (uint64_t)text_end) {
-                print(" %#lx", frame[1]);
+                print(" 0x%lx", frame[1]);
             }
             break;
         }
-        print(" %#lx", frame[1]);
+        print(" 0x%lx", frame[1]);
         rbp = frame[0];
     }
     print("\n");
@@ -108,7 +108,7 @@ static _Noreturn void die_of_trap(const struct trap_frame *f)
     if (percpu[arch_cpu()].in_trap++ != 0) {
         arch_die(EXIT_CODE_PANIC);
     }
-    print("\nTRAP %lu (%s) on CPU %u, error %#lx, cr2 %#lx\n", f->vector, name,
+    print("\nTRAP %lu (%s) on CPU %u, error 0x%lx, cr2 0x%lx\n", f->vector, name,
           arch_cpu(), f->error, read_cr2());
     print("  rip %016lx rsp %016lx rflags %08lx cs %lx\n", f->rip, f->rsp,
           f->rflags, f->cs);
