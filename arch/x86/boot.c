@@ -35,7 +35,7 @@ static _Atomic bool machine_is_up;
 _Noreturn void arch_die(int status)
 {
     outb(EXIT_PORT, status == 0 ? EXIT_CODE_SUCCESS
-                    : status == EXIT_CODE_PANIC ? EXIT_CODE_PANIC
+                    : status == DIE_PANIC ? EXIT_CODE_PANIC
                                                 : EXIT_CODE_FAILURE);
     for (;;) {      /* a machine without the device stops here */
         __asm__ volatile("cli; hlt");
@@ -64,7 +64,7 @@ void boot_cpu_init(void)
     if (err != 0) {
         log_error("CPU %u cannot run guests; Quire needs AMD SVM with nested "
                   "paging (QEMU: -cpu max)", arch_cpu());
-        arch_die(EXIT_CODE_FAILURE);
+        arch_die(1);
     }
 }
 

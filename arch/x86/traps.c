@@ -106,7 +106,7 @@ static _Noreturn void die_of_trap(const struct trap_frame *f)
                            ? trap_names[f->vector] : "unexpected";
 
     if (percpu[arch_cpu()].in_trap++ != 0) {
-        arch_die(EXIT_CODE_PANIC);
+        arch_die(DIE_PANIC);
     }
     print("\nTRAP %lu (%s) on CPU %u, error 0x%lx, cr2 0x%lx\n", f->vector, name,
           arch_cpu(), f->error, read_cr2());
@@ -120,7 +120,7 @@ static _Noreturn void die_of_trap(const struct trap_frame *f)
           f->r11, f->r12);
     print("  r13 %016lx r14 %016lx r15 %016lx\n", f->r13, f->r14, f->r15);
     backtrace(f->rip, f->rbp);
-    arch_die(EXIT_CODE_PANIC);
+    arch_die(DIE_PANIC);
 }
 
 void trap_handle(struct trap_frame *f)

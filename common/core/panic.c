@@ -10,7 +10,6 @@
 #include <quire/print.h>
 
 #define NOBODY UINT32_MAX
-#define DIE_PANIC 2
 
 static _Atomic uint32_t panicking = NOBODY;
 

@@ -41,7 +41,9 @@ void arch_idle(void);
 void arch_kick(unsigned cpu);
 /** arch_putc() - one byte to the console. */
 void arch_putc(char c);
-/** arch_die() - end the machine. @status 0: success. */
+/** arch_die() - end the machine. @status 0: success, DIE_PANIC: panic or trap,
+ *  any other: failure. */
+#define DIE_PANIC 2
 _Noreturn void arch_die(int status);
 /** arch_backtrace() - print the caller's stack on the console. */
 void arch_backtrace(void);
