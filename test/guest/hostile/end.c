@@ -88,6 +88,7 @@ void hostile_end(uint64_t seed)
 
     for (unsigned i = 0; i < ARRAY_SIZE(ends); i++) {
         if (option_is("end", ends[i].name)) {
+            trap_expect_end();
             ends[i].fn(seed);
         }
     }

@@ -6,7 +6,7 @@
  * are unharmed is checked by them (stress domains beside it, audits after).
  *
  *   probes    privileged and SVM instructions, control, debug and model-
- *             specific registers, all ports, holes, the edges of RAM, page
+ *             specific registers, ports, holes, the edges of RAM, page
  *             tables that point nowhere, hypercalls with bad arguments.
  *   steps     `steps=` (2000) random acts of the same kinds, by `seed=`.
  *   canaries  pages of its own that none of it may have changed.

@@ -68,7 +68,8 @@ static const struct {
     { "xgetbv", do_xgetbv, UD }, { "rdpmc", do_rdpmc, UD | GP },
     { "rsm", do_rsm, UD }, { "getsec", do_getsec, UD },
     { "ud2", do_ud2, UD }, { "int3", do_int3, FAULT(TRAP_BP) },
-    { "int1", do_int1, FAULT(TRAP_DB) },
+    /* QEMU stops the whole machine at INT1, so it must be intercepted. */
+    { "int1", do_int1, FAULT(TRAP_DB) | UD },
     { "wbinvd", do_wbinvd, NONE }, { "invd", do_invd, NONE },
     { "rdtscp", do_rdtscp, NONE | UD },
     { "rdrand", do_rdrand, NONE | UD }, { "rdseed", do_rdseed, NONE | UD },

@@ -82,6 +82,8 @@ bool guard_run(struct guard *g, void (*fn)(void *), void *arg);
 void trap_cpu_init(unsigned id);
 /** trap_drop_ist() - let a double fault use the broken stack: triple fault */
 void trap_drop_ist(void);
+/** trap_expect_end() - from now on a fault just ends the domain (crash). */
+void trap_expect_end(void);
 /** trap_set_irq() - call @fn on interrupt @vector; NULL: count only. */
 void trap_set_irq(uint8_t vector, void (*fn)(void));
 

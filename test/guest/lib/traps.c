@@ -40,6 +40,7 @@ static struct gate idt[256] __attribute__((aligned(16)));
 static struct trap_cpu cpus[GUEST_MAX_VCPUS];
 static void (*irq_fn[256])(void);
 static _Atomic uint64_t stray_irqs;
+static atomic_bool is_ending;
 
 static void idt_init(void)
 {
@@ -73,6 +74,11 @@ void trap_cpu_init(unsigned id)
                  : : "m"(gdtr), "m"(idtr), "r"(24) : "memory");
 }
 
+void trap_expect_end(void)
+{
+    is_ending = true;
+}
+
 void trap_drop_ist(void)
 {
     idt[TRAP_DF].ist = 0;
@@ -96,6 +102,9 @@ bool guard_run(struct guard *g, void (*fn)(void *), void *arg)
 
 static _Noreturn void trap_report(const struct trap_frame *f)
 {
+    if (is_ending) {
+        guest_shutdown(SHUTDOWN_crash);
+    }
     console_break_lock();
     guest_printf("fault %lu error %lx at %lx cr2 %lx cr3 %lx vcpu %u\n",
                  f->vector, f->error, f->rip, read_cr2(), read_cr3(),
