@@ -71,6 +71,13 @@ static void exit_cache(struct vcpu *v, struct vcpu_exit *e)
     arch_vcpu_skip(v, e);
 }
 
+/* INT1 is a trap: RIP is behind it. QEMU would stop the machine at one. */
+static void exit_int1(struct vcpu *v, struct vcpu_exit *e)
+{
+    v->regs.rip += e->insn_len;
+    svm_raise(v, VEC_DB, 0);
+}
+
 static void exit_rdtscp(struct vcpu *v, struct vcpu_exit *e)
 {
     const struct svm_vcpu *a = svm_of(v);
@@ -156,6 +163,7 @@ static const struct exit_line exit_table[VMEXIT_TABLE] = {
     [VMEXIT_VMMCALL] = { exit_hypercall, 3 },
     [VMEXIT_VMLOAD ... VMEXIT_SKINIT] = { exit_undefined, NO_INSN },
     [VMEXIT_RDTSCP] = { exit_rdtscp, 3 },
+    [VMEXIT_ICEBP] = { exit_int1, 1 },
     [VMEXIT_WBINVD] = { exit_cache, 2 },
     [VMEXIT_MONITOR ... VMEXIT_RDPRU] = { exit_undefined, NO_INSN },
 };

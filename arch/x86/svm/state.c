@@ -41,7 +41,7 @@ static void set_intercepts(struct vmcb *c)
                      INT1_TASK_SWITCH | INT1_SHUTDOWN;
     c->intercept_2 = INT2_VMRUN | INT2_VMMCALL | INT2_VMLOAD | INT2_VMSAVE |
                      INT2_STGI | INT2_CLGI | INT2_SKINIT | INT2_RDTSCP |
-                     INT2_WBINVD | INT2_MONITOR | INT2_MWAIT |
+                     INT2_ICEBP | INT2_WBINVD | INT2_MONITOR | INT2_MWAIT |
                      INT2_MWAIT_ARMED | INT2_XSETBV | INT2_RDPRU;
     c->iopm = svm_features.iopm;
     c->msrpm = svm_features.msrpm;

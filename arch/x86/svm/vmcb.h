@@ -118,6 +118,7 @@ static_assert(sizeof(struct vmcb) == PAGE_SIZE, "one page");
 #define INT2_CLGI (1u << 5)
 #define INT2_SKINIT (1u << 6)
 #define INT2_RDTSCP (1u << 7)
+#define INT2_ICEBP (1u << 8)
 #define INT2_WBINVD (1u << 9)
 #define INT2_MONITOR (1u << 10)
 #define INT2_MWAIT (1u << 11)
@@ -182,6 +183,7 @@ static_assert(sizeof(struct vmcb) == PAGE_SIZE, "one page");
 #define VMEXIT_CLGI 0x085
 #define VMEXIT_SKINIT 0x086
 #define VMEXIT_RDTSCP 0x087
+#define VMEXIT_ICEBP 0x088
 #define VMEXIT_WBINVD 0x089
 #define VMEXIT_MONITOR 0x08a
 #define VMEXIT_MWAIT 0x08b
