@@ -1,11 +1,10 @@
 /* cmd_destroy.c - destroy: kill domains and say what it cost. */
-#include <quire/arch.h>
 #include <quire/errno.h>
 #include <quire/grace.h>
 
 #include "job.h"
 
-#define SETTLE_POLLS 100        /* of JOB_POLL_US: 20 ms */
+#define GRACE_POLLS 100         /* of JOB_POLL_US: 20 ms */
 
 struct destroy_state {
     bool opened, all;
@@ -27,20 +26,6 @@ static void put_kill(struct reply *r, const struct domain *d)
     reply_number(r, "longest_ticks", k->longest);
     reply_number(r, "preemptions", k->preemptions);
     reply_close(r);
-}
-
-/*
- * The last references go a grace period after the kill; only then the id and
- * the last table pages can be used again. That is not part of the figures,
- * but the next command should find it done.
- */
-static int settle(struct job *job, struct destroy_state *s)
-{
-    if (grace_nr_pending() != 0 && s->polls < SETTLE_POLLS) {
-        s->polls++;
-        return job_sleep_us(job, JOB_POLL_US);
-    }
-    return 0;
 }
 
 /* The next to go: the one named, once, or whichever comes first. */
@@ -89,8 +74,14 @@ static int run_destroy(struct job *job, struct work *w)
         }
         job->done++;
     }
-    if (settle(job, s) != 0) {
-        return -ERESTART;
+    /*
+     * The last references go a grace period after the kill; only then the id
+     * can be used again. That is not part of the figures, but the next
+     * command should find it done.
+     */
+    if (grace_nr_pending() != 0 && s->polls < GRACE_POLLS) {
+        s->polls++;
+        return job_sleep_us(job, JOB_POLL_US);
     }
     reply_close(&job->reply);
     reply_number(&job->reply, "domains", job->done);

@@ -9,8 +9,6 @@
 
 #include "job.h"
 
-#define SETTLE_POLLS 1000       /* of JOB_POLL_US: 200 ms */
-
 static void put_command(struct reply *r, const struct command *c)
 {
     reply_open(r, NULL, '{');
@@ -76,11 +74,6 @@ static int run_modules(struct job *job, struct work *w)
     return 0;
 }
 
-/*
- * Tables and domains are freed after a grace period, and a script that
- * compares two totals means what is left when that has passed. So wait for
- * it, but not for ever: running domains may keep some pending.
- */
 static int run_memory(struct job *job, struct work *w)
 {
     static const char *const uses[NR_FRAME_USES] = {
@@ -91,9 +84,8 @@ static int run_memory(struct job *job, struct work *w)
     struct heap_stats h;
 
     (void)w;
-    if (grace_nr_pending() != 0 && job->done < SETTLE_POLLS) {
-        job->done++;
-        return job_sleep_us(job, JOB_POLL_US);
+    if (settle(job, JOB_STATE(job, struct settle)) != 0) {
+        return -ERESTART;
     }
     mem_totals_get(&t);
     heap_stats_get(&h);
@@ -192,7 +184,8 @@ const struct command commands_system[] = {
       .help = "the boot modules: guest images and the like",
       .run = run_modules },
     { .name = "memory", .synopsis = "", .keys = "",
-      .help = "the machine's frames by use, grace periods over",
+      .foreground = true,
+      .help = "the machine's frames by use, grace periods over, caches empty",
       .run = run_memory },
     { .name = "latency", .synopsis = "[reset=1]", .keys = "reset",
       .help = "each CPU's longest stretch without a preemption point",

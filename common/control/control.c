@@ -142,8 +142,7 @@ void control_init(const char *batch, size_t batch_len)
     memset(&channel, 0, sizeof(channel));
     channel.batch = batch;
     channel.batch_end = batch + batch_len;
-    atomic_store_explicit(&job_foreground.state, JOB_FREE,
-                          memory_order_relaxed);
+    jobs_init();
     run_loop_set_poll(control_poll);
     greet();
 }

@@ -112,6 +112,8 @@ struct domain *job_next_domain(struct job *job);
 void job_start(struct job *job, bool to_port, unsigned cpu);
 /** job_refuse() - instead of job_start(): nothing but an error reply. */
 void job_refuse(struct job *job, int err, const char *why);
+/** jobs_init() - all FREE. */
+void jobs_init(void);
 /** job_claim() - a free background job, or NULL. */
 struct job *job_claim(void);
 /** job_release() - back to FREE. */
@@ -120,6 +122,14 @@ struct job *job_at(unsigned number);
 /** jobs_running() - background jobs not yet done. */
 unsigned jobs_running(void);
 extern struct job job_foreground;
+
+/*
+ * settle.c: bring back what is only on its way: what waits for a grace period,
+ * and what the CPUs' caches hold. For the foreground alone; zero *@s first,
+ * call until 0. Not for ever: running domains may keep some pending.
+ */
+struct settle { bool draining; unsigned polls; };
+int must_check settle(struct job *job, struct settle *s);
 
 /* The families of commands, one file each; each table ends with a nameless
  * entry. */

@@ -13,6 +13,14 @@ static int state_of(const struct job *job)
     return atomic_load_explicit(&job->state, memory_order_acquire);
 }
 
+void jobs_init(void)
+{
+    atomic_store(&job_foreground.state, JOB_FREE);
+    for (unsigned i = 0; i < NR_JOBS; i++) {
+        atomic_store(&jobs[i].state, JOB_FREE);
+    }
+}
+
 struct job *job_at(unsigned number)
 {
     return number >= 1 && number <= NR_JOBS ? &jobs[number - 1] : NULL;
