@@ -106,7 +106,8 @@ static void reserve(struct boot_info *info, uint64_t start, uint64_t end)
                                      (end + PAGE_MASK) >> PAGE_SHIFT);
 }
 
-/* QEMU puts the kernel's path in front of the options; GRUB 2 does not. */
+/* QEMU puts the kernel's path in front of the options, GRUB 2 does not. An
+ * option is name=value, a path has no equals sign. */
 static const char *skip_path(const char *line)
 {
     const char *end = line;
@@ -114,12 +115,7 @@ static const char *skip_path(const char *line)
     while (*end != '\0' && *end != ' ' && *end != '=') {
         end++;
     }
-    for (const char *p = line; p < end; p++) {
-        if (*p == '/') {
-            return end;
-        }
-    }
-    return line;
+    return *end == '=' ? line : end;
 }
 
 void multiboot_read(maddr_t mbi, struct boot_info *info)
