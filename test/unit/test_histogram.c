@@ -32,6 +32,21 @@ TEST(exact_figures_and_small_values)
     }
 }
 
+/* Of seven, the median is the fourth: ranks are rounded up. */
+TEST(few_values)
+{
+    struct histogram h;
+
+    histogram_init(&h);
+    for (uint64_t v = 1; v <= 7; v++) {
+        histogram_add(&h, v);
+    }
+    CHECK_EQ(histogram_quantile(&h, 500), 4);
+    CHECK_EQ(histogram_quantile(&h, 0), 1);
+    CHECK_EQ(histogram_quantile(&h, 1), 1);
+    CHECK_EQ(histogram_quantile(&h, 1000), 7);
+}
+
 TEST(edges_of_every_power_of_two)
 {
     for (unsigned bit = 0; bit < 64; bit++) {

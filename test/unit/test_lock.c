@@ -4,6 +4,7 @@
 
 #include "host.h"
 
+#include <quire/arch.h>
 #include <quire/lock.h>
 #include <quire/log.h>
 #include <quire/panic.h>
@@ -166,12 +167,19 @@ TEST(tickets_wrap)
 
 static struct spinlock counter_lock = SPINLOCK_INIT(TEST, 1);
 static uint64_t counter;        /* plain: the lock is all that guards it */
+static _Atomic unsigned inside, intrusions;
 
+/* Stays inside long enough now and then for the others to come by. */
 static void count_up(void *arg)
 {
     for (uint64_t i = 0; i < *(uint64_t *)arg; i++) {
         spin_lock(&counter_lock);
+        intrusions += inside++ != 0;
         counter++;
+        for (unsigned k = 0; i % 16 == 0 && k < 64; k++) {
+            arch_relax();
+        }
+        inside--;
         spin_unlock(&counter_lock);
     }
 }
@@ -184,6 +192,7 @@ TEST(locks_exclude)
     counter = 0;
     host_run_on_cpus(4, count_up, &times);
     CHECK_EQ(counter, 4 * times);
+    CHECK_EQ(intrusions, 0);
 }
 
 TEST(every_rank_has_its_name)

@@ -135,6 +135,19 @@ TEST(injected_failures_change_nothing)
     CHECK_EQ(mem_audit(), 0);
 }
 
+/* A charge is taken back when there is no memory after all. */
+TEST(exhaustion_charges_nobody)
+{
+    host_machine_init(1 << 10, 1);
+    CHECK_EQ(owner_claim(1, NULL, 4096), 1);
+    while (page_alloc(0, FRAME_HEAP) != NULL) {
+    }
+    CHECK(page_alloc_owned(1, 0) == NULL);
+    CHECK(page_alloc_owned(1, 4) == NULL);
+    CHECK_EQ(owner_get(1)->pages, 0);
+    CHECK_EQ(mem_audit(), 0);
+}
+
 static void free_twice(void *arg)
 {
     page_free(arg, 0);
