@@ -1,10 +1,12 @@
 /*
  * guest_copy.c - reading and writing a guest's memory.
  *
- * A page is found and copied under the p2m lock, so that its frame cannot
- * change or go meanwhile: no reference is needed, and sharing never sees an
- * extra one. A write that the entry's rights forbid is put to p2m_fault(),
- * exactly as the guest's own would be.
+ * An access is made as the guest itself makes one: without a lock, but in view
+ * of every flush (p2m_access_begin), so that its frame and rights last until
+ * it is over, and sharing sees no reference too many. Several CPUs emulate
+ * instructions of one guest at the same time; a lock here would be the
+ * busiest of all. What the rights forbid is put to p2m_fault(), as the
+ * guest's own access would be.
  */
 #include <quire/arch.h>
 #include <quire/domain.h>
@@ -14,19 +16,20 @@
 
 #define MAX_TRIES 64
 
-/* Copy within one page if its rights allow it. */
-static bool try_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len,
-                     bool is_write)
+/* Copy within one page. -EACCES: its rights do not allow it. */
+static int try_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len,
+                    bool is_write)
 {
     struct p2m_entry e;
     unsigned rights;
-    bool is_ok;
+    int err = -EACCES;
 
-    spin_lock(&p->lock);
-    e = p2m_lookup_locked(p, gpa_to_gfn(gpa));
+    if (!p2m_access_begin(p)) {
+        return -ESRCH;
+    }
+    e = p2m_lookup(p, gpa_to_gfn(gpa));
     rights = p2m_rights(e.type, e.tracking);
-    is_ok = (rights & (is_write ? P2M_W : P2M_R)) != 0 && mfn_is_ram(e.mfn);
-    if (is_ok) {
+    if ((rights & (is_write ? P2M_W : P2M_R)) != 0 && mfn_is_ram(e.mfn)) {
         uint8_t *page = arch_map_frame(e.mfn);
 
         if (is_write) {
@@ -35,9 +38,10 @@ static bool try_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len,
             memcpy(buf, page + (gpa & PAGE_MASK), len);
         }
         arch_unmap_frame(page);
+        err = 0;
     }
-    spin_unlock(&p->lock);
-    return is_ok;
+    p2m_access_end();
+    return err;
 }
 
 static int copy_page(struct p2m *p, gpa_t gpa, void *buf, size_t len,
@@ -47,8 +51,10 @@ static int copy_page(struct p2m *p, gpa_t gpa, void *buf, size_t len,
                      .present = true };
 
     for (unsigned i = 0; i < MAX_TRIES; i++) {
-        if (try_copy(p, gpa, buf, len, is_write)) {
-            return 0;
+        int err = try_copy(p, gpa, buf, len, is_write);
+
+        if (err != -EACCES) {
+            return err;
         }
         switch (p2m_fault(p, &f)) {
         case P2M_FAULT_RETRY:

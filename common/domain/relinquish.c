@@ -60,8 +60,7 @@ static int deschedule(struct domain *d)
         return -ERESTART;
     }
     spin_lock(&d->p2m->lock);
-    p2m_flush(d->p2m);
-    atomic_store(&d->p2m->no_users, true);
+    p2m_retire(d->p2m);
     spin_unlock(&d->p2m->lock);
     return 0;
 }

@@ -48,14 +48,33 @@ void p2m_guest_leave(void)
     atomic_store(&presence[cpu].entries, n + 1);
 }
 
-void p2m_flush(struct p2m *p)
+/* Like an entry, but there may be no user left: then nobody waits for us. */
+bool p2m_access_begin(struct p2m *p)
+{
+    unsigned cpu = arch_cpu();
+    uint64_t n = atomic_load_explicit(&presence[cpu].entries,
+                                      memory_order_relaxed);
+
+    ASSERT(n % 2 == 0);
+    atomic_store_explicit(&presence[cpu].p2m, p, memory_order_release);
+    atomic_store(&presence[cpu].entries, n + 1);
+    if (unlikely(p->no_users)) {
+        p2m_guest_leave();
+        return false;
+    }
+    return true;
+}
+
+void p2m_access_end(void)
+{
+    p2m_guest_leave();
+}
+
+static void flush(struct p2m *p)
 {
     uint64_t stay[MAX_CPUS];
     unsigned nr = arch_nr_cpus();
 
-    if (p->no_users) {
-        return;
-    }
     atomic_fetch_add(&p->generation, 1);
     atomic_fetch_add_explicit(&p->nr_flushes, 1, memory_order_relaxed);
     for (unsigned cpu = 0; cpu < nr; cpu++) {
@@ -71,4 +90,19 @@ void p2m_flush(struct p2m *p)
             arch_relax();
         }
     }
+}
+
+void p2m_flush(struct p2m *p)
+{
+    if (!p->no_users) {
+        flush(p);
+    }
+}
+
+/* The store is before the look at each CPU, as an access's publication is
+ * before its look at no_users: one of the two sees the other. */
+void p2m_retire(struct p2m *p)
+{
+    p->no_users = true;
+    flush(p);
 }

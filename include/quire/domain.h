@@ -171,7 +171,8 @@ const struct boot_module *boot_module_at(unsigned i);
  * Guest memory by gpa, for the hypercalls and the control channel. Writes
  * unshare first. -ENOENT: hole; -EACCES: ram_ro; -ENOMEM: unshare failed;
  * nothing, or whole pages before it, written: *@done says how many bytes.
- * -EAGAIN: others share the page again as fast as we unshare it.
+ * -EAGAIN: others share the page again as fast as we unshare it. -ESRCH:
+ * the domain is being relinquished.
  */
 int must_check guest_read_gpa(struct p2m *p, gpa_t gpa, void *buf, size_t len);
 int must_check guest_write_gpa(struct p2m *p, gpa_t gpa, const void *buf,

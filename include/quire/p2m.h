@@ -209,6 +209,18 @@ enum p2m_fault_result p2m_fault(struct p2m *p, const struct npf *f);
  */
 uint64_t p2m_guest_enter(struct p2m *p);
 void p2m_guest_leave(void);
+/**
+ * p2m_access_begin() - the hypervisor is about to read or write the guest's
+ * memory through @p without its lock: until p2m_access_end() every flush waits
+ * for it as for a guest, so that what p2m_lookup() says keeps its frame and
+ * its rights. In between: no lock, no wait, a page at most. False: the map is
+ * being relinquished, nothing was begun.
+ */
+bool must_check p2m_access_begin(struct p2m *p);
+void p2m_access_end(void);
+/** p2m_retire() - the last flush: sets no_users, and returns when no access
+ *  is under way that has not seen it. Callers hold the p2m lock. */
+void p2m_retire(struct p2m *p);
 /** p2m_flush() - see above; callers hold the p2m lock or own @p alone. */
 void p2m_flush(struct p2m *p);
 
