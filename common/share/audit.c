@@ -15,8 +15,9 @@
  * sets of (domain, gfn, mfn) are compared by a sum of hashes, which needs no
  * memory. The place in the list is a link in the list itself, so that it
  * stays good whatever is retired meanwhile. Each check is made under the
- * locks that make it exact; only the sums need the machine to be quiet, and
- * are left out if anything has changed since the start (a->changed).
+ * locks that make it exact; only the sums, and references too many (a reader
+ * may have one for a moment), need the machine to be quiet, and are left out
+ * if anything has changed since the start (a->changed).
  */
 #include "shared_frame.h"
 
@@ -56,6 +57,7 @@ static uint64_t fingerprint(domid_t domain, gfn_t gfn, mfn_t mfn)
 static void start(struct share_audit *a)
 {
     *a = (struct share_audit){ .stage = FRAMES };
+    list_init(&a->cursor.link);
     a->changes = count_changes();
     spin_lock(&shared_frames_lock);
     list_push(&shared_frames, &a->cursor.link);
@@ -107,11 +109,13 @@ static uint64_t check_frame(struct share_audit *a, struct shared_frame *sf)
             violation(a, "S2 mfn %lx: owner d%d, use %d", mfn.n,
                       frame_owner(f), f->use);
         }
-        if (f->refs != (FRAME_ALLOCATED | holders) ||
-            frame_type_count(f) != holders) {
+        if (frame_refs(f) < holders || frame_type_count(f) != holders) {
             violation(a, "S3 mfn %lx: %u references, %lu of the type, %lu "
                       "holders", mfn.n, frame_refs(f), frame_type_count(f),
                       holders);
+        } else if (frame_refs(f) > holders) {
+            a->surplus = mfn;   /* wrong, unless somebody reads it just now */
+            a->nr_surplus++;
         }
         if (nr <= RMAP_AUDIT_MAX && rmap_audit(&sf->rmap) != 0) {
             violation(a, "S3 mfn %lx: its rmap is damaged", mfn.n);
@@ -286,12 +290,16 @@ static void check_sums(struct share_audit *a)
               share_read(&share_totals.removed);
     a->changed = count_changes() != a->changes;
     spin_unlock(&shared_frames_lock);
-    if (frames != pages) {
-        violation(a, "S6 %lu frames counted, %lu owned", frames, pages);
-    }
     if (a->changed) {
         log_debug("share: audited while it changed, no sums");
         return;
+    }
+    if (a->nr_surplus != 0) {
+        violation(a, "S3 %lu frames have references too many, mfn %lx is "
+                  "one", a->nr_surplus, a->surplus.n);
+    }
+    if (frames != pages) {
+        violation(a, "S6 %lu frames counted, %lu owned", frames, pages);
     }
     if (a->frames != frames || a->sharers != sharers) {
         violation(a, "S6 %lu frames and %lu pairs, counted %lu and %lu",

@@ -113,7 +113,8 @@ struct share_audit {
     int stage;
     struct share_link cursor;
     struct shared_frame *current;
-    uint64_t left, changes, fingerprint, seen;
+    uint64_t left, changes, fingerprint, seen, nr_surplus;
+    mfn_t surplus;
     domid_t domain;
     gfn_t gfn;
 };
