@@ -142,8 +142,8 @@ def _report(scenario, judge, units, args, seconds):
         print(line)
     if judge.table.domains:
         print(f"(times in {units.name}"
-              + ("" if args.icount else " of emulated wall time: see "
-                 "docs/measuring.md") + ")")
+              + ("" if args.icount else " of emulated time; --icount counts "
+                 "instructions") + ")")
     held = sum(c["held"] for c in judge.checks)
     when = "" if args.icount else f", {seconds:.1f} s"
     for complaint in judge.complaints:

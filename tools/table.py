@@ -51,6 +51,7 @@ class Table:
     def __init__(self):
         self.domains = {}
         self.saved_total = self.shared_total = None
+        self.unshare_total = {}
 
     def _domain(self, entry):
         key = (entry["domain"], entry["name"])
@@ -74,11 +75,12 @@ class Table:
         if kind == "shared":
             self.saved_total = reply["share"]["saved_frames"]
             self.shared_total = reply["share"]["shared_frames"]
+        else:
+            self.unshare_total = reply["unshare_ticks"]
 
     def totals(self):
         """The same figures over all domains."""
         rows = list(self.domains.values())
-        unshares = [d.unshare for d in rows if d.unshare.get("count")]
         kills = [d.destroy for d in rows if d.destroy]
 
         def added(values):
@@ -93,12 +95,7 @@ class Table:
             "shared_frames": self.shared_total,
             "saved_frames": self.saved_total,
             "cow_faults": added(d.faults for d in rows),
-            "unshare_ticks": {
-                "count": sum(u["count"] for u in unshares),
-                "min": min(u["min"] for u in unshares),
-                "max": max(u["max"] for u in unshares),
-                "sum": sum(u["sum"] for u in unshares),
-            } if unshares else {},
+            "unshare_ticks": self.unshare_total,
             "destroy": {
                 "total_ticks": sum(k["total_ticks"] for k in kills),
                 "busy_ticks": busy, "gfns": gfns,
@@ -119,6 +116,10 @@ class Table:
         rows += [self._row(d.name, d.as_dict(), units)
                  for d in self.domains.values()]
         rows.append(self._row("total", self.totals(), units))
+        # A run that shares nothing, say, has columns that say nothing.
+        kept = [i for i in range(len(rows[0]))
+                if any(row[i] != "-" for row in rows[2:])]
+        rows = [[row[i] for i in kept] for row in rows]
         widths = [max(len(row[i]) for row in rows)
                   for i in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w)

@@ -19,6 +19,7 @@ struct stats_state {
     struct domain *domain;      /* counted: the one being walked */
     gfn_t next;
     uint64_t saved;             /* frames in units of 1 / ONE */
+    struct histogram unshare;   /* of all domains so far */
 };
 
 /* Preemptible: s->next. */
@@ -48,12 +49,8 @@ static int walk_shared(struct stats_state *s, struct work *w)
 }
 
 static void put_histogram(struct reply *r, const char *name,
-                          struct domain *d)
+                          const struct histogram *h)
 {
-    struct histogram *h = &d->unshare_ticks;
-
-    /* Its CPUs add to it under the lock; the copy would be too large. */
-    spin_lock(&d->lock);
     reply_open(r, name, '{');
     reply_number(r, "count", h->count);
     if (h->count != 0) {
@@ -64,10 +61,10 @@ static void put_histogram(struct reply *r, const char *name,
         reply_number(r, "sum", h->sum);
     }
     reply_close(r);
-    spin_unlock(&d->lock);
 }
 
-static void put_domain(struct reply *r, struct domain *d, uint64_t saved)
+static void put_domain(struct reply *r, struct domain *d,
+                       struct stats_state *state)
 {
     const struct share_domain_stats *s = share_domain_stats(d->p2m);
     const struct p2m *p = d->p2m;
@@ -79,14 +76,18 @@ static void put_domain(struct reply *r, struct domain *d, uint64_t saved)
                  p->count[p2m_ram_shared]);
     reply_number(r, "private_frames", owner_get(d->id)->pages);
     reply_number(r, "shared_gfns", p->count[p2m_ram_shared]);
-    reply_number(r, "saved_frames", (saved + ONE / 2) / ONE);
+    reply_number(r, "saved_frames", (state->saved + ONE / 2) / ONE);
     reply_number(r, "table_frames", p->nr_tables);
     if (s != NULL) {
         reply_number(r, "cow_faults", s->cow_faults);
         reply_number(r, "copies", s->copies);
         reply_number(r, "last_sharers", s->last_sharers);
     }
-    put_histogram(r, "unshare_ticks", d);
+    /* Its CPUs add to it under the lock. */
+    spin_lock(&d->lock);
+    put_histogram(r, "unshare_ticks", &d->unshare_ticks);
+    histogram_merge(&state->unshare, &d->unshare_ticks);
+    spin_unlock(&d->lock);
     reply_close(r);
 }
 
@@ -127,6 +128,7 @@ static int run_stats(struct job *job, struct work *w)
     if (!s->opened) {
         s->opened = true;
         s->all = job->domain[0] == NULL;
+        histogram_init(&s->unshare);
         put_share(&job->reply);
         reply_open(&job->reply, "domains", '[');
     }
@@ -142,11 +144,12 @@ static int run_stats(struct job *job, struct work *w)
         if (walk_shared(s, w) != 0) {
             return -ERESTART;
         }
-        put_domain(&job->reply, s->domain, s->saved);
+        put_domain(&job->reply, s->domain, s);
         domain_put(s->domain);
         s->domain = NULL;
     }
     reply_close(&job->reply);
+    put_histogram(&job->reply, "unshare_ticks", &s->unshare);
     return 0;
 }
 

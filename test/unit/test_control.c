@@ -291,6 +291,7 @@ TEST(share_what_is_equal)
     CHECK(is_ok(a));
     CHECK_EQ(field(a, "saved_frames"), 136);
     CHECK_EQ(field(strstr(a, "\"domain\":1"), "saved_frames"), 68);
+    CHECK_EQ(field(strstr(a, "],\"unshare_ticks\""), "count"), 0);
     CHECK_EQ(field(ask("audit"), "violations"), 0);
     ASK_OK("write s1 gpa=0x5000 data=ff");
     CHECK(strstr(ask("read s0 gpa=0x5000 len=1"), "\"07\"") != NULL);
