@@ -1,17 +1,44 @@
 /*
  * fetch.c - reading the instruction that exited, for there is no NRIP save
  * and there are no decode assists.
+ *
+ * Several vCPUs of a domain exit at once and often, so this takes no lock.
+ * The p2m's tables stay, for this CPU is not quiescent; the page may
+ * meanwhile become another's, so what was read counts only if the gfn still
+ * maps to the same frame afterwards.
  */
 #include <quire/arch.h>
-#include <quire/domain.h>
 #include <quire/emul.h>
 #include <quire/guest_walk.h>
+#include <quire/string.h>
 
 #include "svm.h"
 
-static int read_entry(void *ctx, gpa_t gpa, void *buf, unsigned len)
+#define READ_ATTEMPTS 4
+
+/* @len bytes within one page. */
+static int read_gpa(void *ctx, gpa_t gpa, void *buf, unsigned len)
 {
-    return guest_read_gpa(ctx, gpa, buf, len);
+    const struct p2m *p = ctx;
+    gfn_t gfn = gpa_to_gfn(gpa);
+    struct p2m_entry e = p2m_lookup(p, gfn);
+
+    for (unsigned k = 0; k < READ_ATTEMPTS; k++) {
+        if ((p2m_rights(e.type, 0) & P2M_R) == 0 || !mfn_is_ram(e.mfn)) {
+            return -ENOENT;
+        }
+        const char *page = arch_map_frame(e.mfn);
+        memcpy(buf, page + (gpa & PAGE_MASK), len);
+        arch_unmap_frame(page);
+        atomic_thread_fence(memory_order_acquire);
+
+        struct p2m_entry now = p2m_lookup(p, gfn);
+        if (now.type == e.type && mfn_eq(now.mfn, e.mfn)) {
+            return 0;
+        }
+        e = now;
+    }
+    return -EAGAIN;
 }
 
 int svm_read_gva(struct vcpu *v, gva_t a, void *buf, unsigned n,
@@ -23,9 +50,9 @@ int svm_read_gva(struct vcpu *v, gva_t a, void *buf, unsigned n,
     arch_vcpu_paging(v, &pg);
     while (n != 0) {
         unsigned part = (unsigned)MIN(n, PAGE_SIZE - (a & PAGE_MASK));
-        int err = guest_walk(&pg, a, access, read_entry, v->p2m, &w);
+        int err = guest_walk(&pg, a, access, read_gpa, v->p2m, &w);
         if (err == 0) {
-            err = guest_read_gpa(v->p2m, w.gpa, buf, part);
+            err = read_gpa(v->p2m, w.gpa, buf, part);
         }
         if (err != 0) {
             return err;
