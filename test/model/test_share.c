@@ -1,0 +1,551 @@
+/*
+ * test_share.c - random sharing of a few domains against a naive model: for
+ * every gfn what it is, the number of the page behind it, and for every page
+ * its contents and whether it is shared. After each step every gfn's bytes
+ * are compared, sharers and totals are counted over, and the audits run.
+ *
+ * The model knows no handles but as page numbers, no frames, no order of
+ * things: a merge is "every gfn of that page is now of this one". Merges and
+ * ranges run in slices of random length, with other steps in between. Some
+ * steps run with the n-th allocation failing: either it was not reached, or
+ * the step says -ENOMEM and nothing has changed.
+ *
+ * A failure prints the seed and the steps that led to it.
+ */
+#include "test_share.h"
+
+enum { DOMAINS = 4, GFNS = 40, HOT = 12, STEPS = 1500, PAGES = 100000 };
+
+enum kind { HOLE, PRIVATE, SHARED };
+
+struct cell { enum kind kind; unsigned page; };
+
+static struct {
+    struct p2m *p[DOMAINS];
+    uint64_t max_pages[DOMAINS];
+    struct cell cell[DOMAINS][GFNS];
+    share_handle_t handle[PAGES];       /* of shared pages */
+    uint64_t value[PAGES];              /* contents */
+    unsigned nr_pages;
+    struct rng r;
+
+    /* A merge under way. */
+    bool merging;
+    struct share_merge merge;
+    unsigned sd, sg, cd, cg, source, client;
+    char log[64][80];
+    unsigned nr_log;
+} m;
+
+#define NOTE(...) \
+    (void)snprintf(m.log[m.nr_log++ % ARRAY_SIZE(m.log)], \
+                   sizeof(m.log[0]), __VA_ARGS__)
+
+#define REQUIRE(cond) \
+    do { \
+        if (!(cond)) { \
+            print_steps(); \
+            test_fail(__FILE__, __LINE__, "step %u: %s", m.nr_log, #cond); \
+        } \
+    } while (0)
+
+static void print_steps(void)
+{
+    unsigned n = MIN(m.nr_log, ARRAY_SIZE(m.log));
+
+    for (unsigned i = m.nr_log - n; i < m.nr_log; i++) {
+        printf("  %5u %s\n", i, m.log[i % ARRAY_SIZE(m.log)]);
+    }
+    printf("%s", host_console_text());
+}
+
+static uint64_t below(uint64_t n) { return rng_below(&m.r, n); }
+
+/* Gfns lie on both sides of a table's end. */
+static gfn_t gfn_of(unsigned g) { return GFN(512 - GFNS / 2 + g); }
+
+static unsigned new_page(uint64_t value)
+{
+    unsigned page = m.nr_pages++;
+
+    REQUIRE(page < PAGES);
+    m.value[page] = value;
+    m.handle[page] = 0;
+    return page;
+}
+
+static unsigned sharers(unsigned page)
+{
+    unsigned n = 0;
+
+    for (unsigned d = 0; d < DOMAINS; d++) {
+        for (unsigned g = 0; g < GFNS; g++) {
+            n += m.cell[d][g].kind == SHARED && m.cell[d][g].page == page;
+        }
+    }
+    return n;
+}
+
+static bool in_merge(unsigned page)
+{
+    return m.merging && (page == m.source || page == m.client);
+}
+
+static uint64_t private_pages(unsigned d)
+{
+    uint64_t n = 0;
+
+    for (unsigned g = 0; g < GFNS; g++) {
+        n += m.cell[d][g].kind == PRIVATE;
+    }
+    return n;
+}
+
+static bool has_room(unsigned d)
+{
+    return private_pages(d) < m.max_pages[d];
+}
+
+/* ---- the comparison ---------------------------------------------------- */
+
+static void check_gfn(unsigned d, unsigned g)
+{
+    static const enum p2m_type type_of[] = {
+        [HOLE] = p2m_invalid, [PRIVATE] = p2m_ram_rw,
+        [SHARED] = p2m_ram_shared,
+    };
+    const struct cell *c = &m.cell[d][g];
+    struct p2m_entry e = p2m_lookup(m.p[d], gfn_of(g));
+    struct share_info info;
+
+    REQUIRE(e.type == type_of[c->kind]);
+    if (c->kind == HOLE) {
+        return;
+    }
+    REQUIRE(test_page_is(e.mfn, m.value[c->page]));
+    REQUIRE((share_debug_gfn(m.p[d], gfn_of(g), &info) == 0) ==
+            (c->kind == SHARED));
+    if (c->kind == SHARED) {
+        REQUIRE(info.handle == m.handle[c->page]);
+        REQUIRE(info.sharers == sharers(c->page));
+    }
+}
+
+static void check_totals(void)
+{
+    uint64_t frames = 0, pairs = 0;
+    struct share_stats s;
+
+    for (unsigned d = 0; d < DOMAINS; d++) {
+        for (unsigned g = 0; g < GFNS; g++) {
+            const struct cell *c = &m.cell[d][g];
+            bool first = c->kind == SHARED;
+
+            pairs += c->kind == SHARED;
+            for (unsigned i = 0; first && i < d * GFNS + g; i++) {
+                const struct cell *o = &m.cell[i / GFNS][i % GFNS];
+
+                first = o->kind != SHARED || o->page != c->page;
+            }
+            frames += first;
+        }
+        REQUIRE(owner_get(m.p[d]->owner)->pages == private_pages(d));
+    }
+    /* A merge may hold a frame that has no sharers any more. */
+    frames += m.merging && sharers(m.source) == 0;
+    frames += m.merging && sharers(m.client) == 0;
+    share_stats_get(&s);
+    REQUIRE(s.shared_frames == frames);
+    REQUIRE(s.sharers == pairs);
+    REQUIRE(s.saved_frames == (pairs > frames ? pairs - frames : 0));
+    REQUIRE(owner_get(DOMID_COW)->pages == frames);
+}
+
+static void check_all(void)
+{
+    for (unsigned d = 0; d < DOMAINS; d++) {
+        for (unsigned g = 0; g < GFNS; g++) {
+            check_gfn(d, g);
+        }
+        REQUIRE(p2m_audit(m.p[d]) == 0);
+    }
+    check_totals();
+    REQUIRE(test_share_audit() == 0);
+    REQUIRE(nr_locks_held() == 0);
+}
+
+/* ---- steps ------------------------------------------------------------- */
+
+struct at { unsigned d, g; struct p2m *p; gfn_t gfn; struct cell *c; };
+
+static struct at somewhere(void)
+{
+    struct at a = { .d = (unsigned)below(DOMAINS) };
+
+    a.g = (unsigned)below(below(3) == 0 ? GFNS : HOT);
+    a.p = m.p[a.d];
+    a.gfn = gfn_of(a.g);
+    a.c = &m.cell[a.d][a.g];
+    return a;
+}
+
+/* True if @err is that of the failed allocation; nothing has changed then. */
+static bool failed(int err)
+{
+    bool hit = host_alloc_failed();
+
+    host_fail_alloc_at(0);
+    REQUIRE(!hit || err == -ENOMEM || err == 0);
+    return hit && err == -ENOMEM;
+}
+
+static void do_nominate(void)
+{
+    struct at a = somewhere();
+    share_handle_t h = 0;
+    int err = share_nominate(a.p, a.gfn, &h);
+
+    NOTE("nominate d%u gfn %lu: %d", a.d, a.gfn.n, err);
+    if (failed(err)) {
+        return;
+    }
+    switch (a.c->kind) {
+    case HOLE:
+        REQUIRE(err == -ENOENT);
+        break;
+    case PRIVATE:
+        REQUIRE(err == 0);
+        for (unsigned i = 0; i < m.nr_pages; i++) {
+            REQUIRE(m.handle[i] != h);
+        }
+        a.c->kind = SHARED;
+        m.handle[a.c->page] = h;
+        break;
+    case SHARED:
+        REQUIRE(err == 0 && h == m.handle[a.c->page]);
+        break;
+    }
+}
+
+/* A handle that may be right, another's or long gone. */
+static share_handle_t handle_for(const struct at *a)
+{
+    share_handle_t h = m.handle[a->c->page];
+
+    return below(10) != 0 ? h : m.handle[below(m.nr_pages)];
+}
+
+static bool names(const struct at *a, share_handle_t h)
+{
+    return a->c->kind == SHARED && h == m.handle[a->c->page];
+}
+
+static void start_merge(void)
+{
+    struct at s = somewhere(), c = somewhere();
+    share_handle_t sh = handle_for(&s), ch = handle_for(&c);
+    unsigned sp = s.c->page, cp = c.c->page;
+    struct work w = { .left = 1 };
+    int want, err;
+
+    if (s.c->kind == PRIVATE && c.c->kind == SHARED) {
+        return;         /* common and dull */
+    }
+    m.merge = (struct share_merge){ 0 };
+    err = share_frames(s.p, s.gfn, sh, c.p, c.gfn, ch, &m.merge, &w);
+    NOTE("share d%u gfn %lu (%lu), d%u gfn %lu (%lu): %d", s.d, s.gfn.n, sh,
+         c.d, c.gfn.n, ch, err);
+    REQUIRE(!failed(err));
+    want = !names(&s, sh) ? -ENOEXEC : !names(&c, ch) ? -EBADF :
+           sp == cp ? -EEXIST : -ERESTART;
+    REQUIRE(err == want);
+    if (err == -ERESTART) {
+        m.merging = true;
+        m.source = sp;
+        m.client = cp;
+        m.sd = s.d, m.sg = s.g, m.cd = c.d, m.cg = c.g;
+    }
+}
+
+/* A merge has moved some pairs, no matter which: see which. */
+static void follow_merge(uint64_t moved)
+{
+    uint64_t seen = 0;
+
+    for (unsigned d = 0; d < DOMAINS; d++) {
+        for (unsigned g = 0; g < GFNS; g++) {
+            struct cell *c = &m.cell[d][g];
+            share_handle_t h;
+
+            if (c->kind == SHARED && c->page == m.client) {
+                REQUIRE(share_handle(m.p[d], gfn_of(g), &h) == 0);
+                if (h != m.handle[m.client]) {
+                    c->page = m.source;
+                    seen++;
+                }
+            }
+        }
+    }
+    REQUIRE(seen == moved);
+}
+
+static void step_merge(bool whole)
+{
+    struct work w = { .left = 1 + (int64_t)below(3000) };
+    uint64_t before = m.merge.moved;
+    int err;
+
+    err = share_frames(m.p[m.sd], gfn_of(m.sg), m.handle[m.source],
+                       m.p[m.cd], gfn_of(m.cg), m.handle[m.client], &m.merge,
+                       whole ? NULL : &w);
+    NOTE("... share: %d, %lu moved", err, m.merge.moved);
+    REQUIRE(!failed(err));
+    REQUIRE(err == 0 || (err == -ERESTART && !whole));
+    follow_merge(m.merge.moved - before);
+    if (err == 0) {
+        REQUIRE(sharers(m.client) == 0);
+        m.merging = false;
+    }
+}
+
+static void abort_merge(void)
+{
+    NOTE("abort the merge");
+    share_merge_abort(&m.merge);
+    m.merging = false;
+}
+
+static void do_merge(void)
+{
+    uint64_t moved;
+
+    host_fail_alloc_at(0);      /* merging allocates nothing */
+    if (!m.merging) {
+        start_merge();
+        moved = m.merge.moved;
+        if (m.merging) {
+            follow_merge(moved);
+        }
+    } else if (below(20) == 0) {
+        abort_merge();
+    } else {
+        step_merge(below(4) == 0);
+    }
+}
+
+static void do_add(void)
+{
+    struct at s = somewhere(), c = somewhere();
+    uint64_t nr = 1 + below(4), stride = 1 + below(3), done = 0;
+    share_handle_t sh = handle_for(&s);
+    int err;
+
+    nr = MIN(nr, 1 + (GFNS - 1 - c.g) / stride);
+    do {
+        struct work w = { .left = (int64_t)below(1000) };
+
+        err = share_add_physmap_range(s.p, s.gfn, sh, c.p, c.gfn, nr, stride,
+                                      &done, &w);
+    } while (err == -ERESTART);
+    NOTE("add d%u gfn %lu (%lu), d%u gfn %lu x %lu / %lu: %d after %lu", s.d,
+         s.gfn.n, sh, c.d, c.gfn.n, nr, stride, err, done);
+    if (!names(&s, sh) || (m.merging && s.c->page == m.client)) {
+        REQUIRE(failed(err) || err == (names(&s, sh) ? -EAGAIN : -ENOEXEC));
+        REQUIRE(done == 0);
+        return;
+    }
+    for (uint64_t i = 0; i < done; i++) {
+        struct cell *t = &m.cell[c.d][c.g + i * stride];
+
+        REQUIRE(t->kind == HOLE);
+        *t = (struct cell){ SHARED, s.c->page };
+    }
+    if (!failed(err) && done < nr) {
+        REQUIRE(err == -EBUSY);
+        REQUIRE(m.cell[c.d][c.g + done * stride].kind != HOLE);
+    } else if (done == nr) {
+        REQUIRE(err == 0);
+    }
+}
+
+static int want_unshare(const struct at *a)
+{
+    return a->c->kind == HOLE ? -ENOENT :
+           a->c->kind == SHARED && !has_room(a->d) ? -ENOMEM : 0;
+}
+
+/* The gfn has a page of its own now, with the same contents. */
+static void make_private(struct at *a)
+{
+    if (a->c->kind == SHARED) {
+        *a->c = (struct cell){ PRIVATE, new_page(m.value[a->c->page]) };
+    }
+}
+
+static void do_unshare(void)
+{
+    struct at a = somewhere();
+    uint64_t copies = share_domain_stats(a.p)->copies;
+    bool copy = a.c->kind == SHARED &&
+                (sharers(a.c->page) > 1 || in_merge(a.c->page));
+    int err = share_unshare(a.p, a.gfn);
+
+    NOTE("unshare d%u gfn %lu: %d", a.d, a.gfn.n, err);
+    if (failed(err)) {
+        return;
+    }
+    REQUIRE(err == want_unshare(&a));
+    if (err == 0) {
+        make_private(&a);
+        REQUIRE(share_domain_stats(a.p)->copies - copies == copy);
+    }
+}
+
+static void do_write(void)
+{
+    struct at a = somewhere();
+    enum p2m_fault_result res = test_share_write_fault(a.p, a.gfn.n);
+
+    NOTE("write d%u gfn %lu: %d", a.d, a.gfn.n, res);
+    if (failed(res == P2M_FAULT_NOMEM ? -ENOMEM : 0)) {
+        return;
+    }
+    REQUIRE(res == (a.c->kind == HOLE ? P2M_FAULT_MMIO :
+                    want_unshare(&a) != 0 ? P2M_FAULT_NOMEM :
+                                            P2M_FAULT_RETRY));
+    if (res == P2M_FAULT_RETRY) {
+        make_private(&a);
+        m.value[a.c->page] = rng_next(&m.r);
+        test_fill(p2m_lookup(a.p, a.gfn).mfn, m.value[a.c->page]);
+    }
+}
+
+static void do_read(void)
+{
+    struct at a = somewhere();
+    struct npf f = { .gpa = gfn_to_gpa(a.gfn),
+                     .access = below(2) ? P2M_R : P2M_X,
+                     .present = a.c->kind != HOLE };
+
+    NOTE("read d%u gfn %lu", a.d, a.gfn.n);
+    REQUIRE(p2m_fault(a.p, &f) ==
+            (a.c->kind == HOLE ? P2M_FAULT_MMIO : P2M_FAULT_RETRY));
+}
+
+/* A hole gets memory, or a gfn that has some loses it. */
+static void do_change(void)
+{
+    struct at a = somewhere();
+    struct p2m_entry e = p2m_lookup(a.p, a.gfn);
+
+    NOTE("%s d%u gfn %lu", a.c->kind == HOLE ? "populate" : "drop", a.d,
+         a.gfn.n);
+    host_fail_alloc_at(0);
+    if (a.c->kind != HOLE) {
+        struct p2m_batch b;
+
+        p2m_batch_begin(&b, a.p);
+        p2m_set(&b, a.gfn, MFN_INVALID, 0, p2m_invalid);
+        p2m_batch_flush(&b);
+        test_share_drop(a.p, a.gfn, &e);
+        p2m_batch_end(&b);
+        a.c->kind = HOLE;
+    } else if (has_room(a.d)) {
+        *a.c = (struct cell){ PRIVATE, new_page(rng_next(&m.r)) };
+        test_share_populate(a.p, a.gfn.n, m.value[a.c->page]);
+    }
+}
+
+static struct p2m *create(unsigned d)
+{
+    struct p2m *p = test_p2m_create((domid_t)(d + 5));
+
+    m.p[d] = p;
+    m.max_pages[d] = 5 + below(GFNS);
+    owner_get(p->owner)->max_pages = m.max_pages[d];
+    for (unsigned g = 0; g < GFNS; g++) {
+        m.cell[d][g].kind = HOLE;
+        if (below(2) == 0 && has_room(d)) {
+            /* Few values: they are often equal. */
+            m.cell[d][g] = (struct cell){ PRIVATE, new_page(below(3)) };
+            test_share_populate(p, gfn_of(g).n,
+                                m.value[m.cell[d][g].page]);
+        }
+    }
+    return p;
+}
+
+static void do_kill(void)
+{
+    unsigned d = (unsigned)below(DOMAINS);
+
+    host_fail_alloc_at(0);
+    NOTE("kill d%u", d);
+    if (m.merging && (d == m.sd || d == m.cd)) {
+        step_merge(true);       /* its caller holds both p2ms */
+    }
+    test_share_kill(m.p[d]);
+    (void)create(d);
+}
+
+static void do_limit(void)
+{
+    unsigned d = (unsigned)below(DOMAINS);
+
+    m.max_pages[d] = below(4) == 0 ? private_pages(d) : 5 + below(GFNS);
+    owner_get(m.p[d]->owner)->max_pages = m.max_pages[d];
+    NOTE("limit d%u to %lu", d, m.max_pages[d]);
+}
+
+static void one_step(void)
+{
+    static void (*const steps[])(void) = {
+        do_nominate, do_nominate, do_nominate, do_merge, do_merge, do_merge,
+        do_merge, do_merge, do_merge, do_add, do_add, do_unshare, do_write,
+        do_write, do_read, do_change, do_limit,
+    };
+
+    host_fail_alloc_at(below(8) == 0 ? 1 + below(4) : 0);
+    if (below(150) == 0) {
+        do_kill();
+    } else {
+        steps[below(ARRAY_SIZE(steps))]();
+    }
+    host_fail_alloc_at(0);
+}
+
+static void finish(void)
+{
+    if (m.merging) {
+        step_merge(true);
+    }
+    for (unsigned d = 0; d < DOMAINS; d++) {
+        test_share_kill(m.p[d]);
+    }
+    test_share_all_gone();
+}
+
+static void run(uint64_t seed)
+{
+    m.merging = false;
+    m.nr_pages = m.nr_log = 0;
+    rng_seed(&m.r, seed);
+    test_share_machine(1 << 12, 2);
+    for (unsigned d = 0; d < DOMAINS; d++) {
+        (void)create(d);
+    }
+    NOTE("seed %lu", seed);
+    for (unsigned i = 0; i < STEPS; i++) {
+        one_step();
+        check_all();
+    }
+    REQUIRE(mem_audit() == 0 && heap_audit() == 0);
+    finish();
+}
+
+TEST(random_sharing_against_the_model)
+{
+    for (uint64_t i = 0; i < 6 * test_rounds; i++) {
+        run(test_seed * 1000 + i);
+    }
+}
