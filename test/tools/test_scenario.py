@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Scenarios: what is read, how it expands, what is refused; conditions and
+the table."""
+
+import pathlib
+
+from cases import case, check, check_in, folder, main, raises
+
+import expression
+import scenario
+from errors import UserError
+from table import Table, Units
+
+
+def load(text, overrides=()):
+    with folder() as name:
+        path = pathlib.Path(name) / "x.toml"
+        path.write_text(text)
+        return scenario.load(str(path), overrides)
+
+
+def refused(text, part, overrides=()):
+    raises(UserError, part, load, text, overrides)
+
+
+@case
+def ours_all_load():
+    names = [name for name, _ in scenario.every()]
+    check("demo" in names and len(names) >= 4, names)
+
+
+@case
+def loops_and_variables():
+    s = load('title = "t"\n[machine]\nmem = "2G"\ncpus = 3\n'
+             '[vars]\nn = 2\nm = "16M"\n'
+             '[[step]]\neach = "i = 1..$n"\nsay = "s$i"\n'
+             'run = ["a $i $m {i}", "-b $$"]\nexpect = "x == $i"\n'
+             'save = "kept"\n')
+    check([x.command for x in s.steps] ==
+          ["a 1 16M {i}", "b $", "a 2 16M {i}", "b $"])
+    check([x.may_fail for x in s.steps] == [False, True] * 2)
+    check([x.say for x in s.steps] == ["s1", "s1", "s2", "s2"])
+    check([[e for e, _ in x.expect] for x in s.steps] ==
+          [[], ["x == 1"], [], ["x == 2"]])
+    check([x.save for x in s.steps] == [None, "kept"] * 2)
+    check((s.memory, s.cpus, s.title) == (2 << 30, 3, "t"))
+
+
+@case
+def overrides():
+    text = '[vars]\nn = 2\n[[step]]\nrun = "a $n"\n'
+    check(load(text, ["n=7"]).steps[0].command == "a 7")
+    refused(text, "the names are: n", ["m=1"])
+    refused(text, "NAME=VALUE", ["n"])
+
+
+@case
+def refused_files():
+    refused("nonsense", "x.toml")
+    refused('title = "t"', "no [[step]]")
+    refused('colour = 1\n[[step]]\nrun = "a"', "no `colour'")
+    refused('[[step]]\nrum = "a"', "no `rum'")
+    refused('[[step]]\nsay = "a"', "step 1: `run' is missing")
+    refused('[[step]]\nrun = 7', "string")
+    refused('[[step]]\nrun = "a $b"', "$b is not a variable")
+    refused('[[step]]\nrun = "a $"', "$$")
+    refused('[[step]]\nrun = "a"\neach = "1..2"', "NAME = A..B")
+    refused('[[step]]\nrun = "a"\neach = "i = 1..9999999"', "rounds")
+    refused('[[step]]\nrun = "a"\ntable = "x"', "table: one of")
+    refused('[[step]]\nrun = "a"\nexpect = "x =="', "expect")
+    refused('[[step]]\nrun = "a"\nexpect = "[i for i in x]"',
+            "not for scenarios")
+    refused('[machine]\nmem = "much"\n[[step]]\nrun = "a"', "not a size")
+    raises(UserError, "there are: ", scenario.load, "nobody")
+    raises(UserError, "no such file", scenario.load, "/nonexistent/a.toml")
+
+
+def value(text, **names):
+    return expression.evaluate(expression.parse(text), names)
+
+
+@case
+def conditions():
+    check(value("a == 1 and not b", a=1, b=0))
+    check(value("1 < a <= 3", a=3) and not value("1 < a <= 3", a=4))
+    check(value("sum(d.x) == 5", d=[{"x": 2}, {"x": 3}]))
+    check(value("before.free - 1 == 4", before={"free": 5}))
+    check(value("d[1].x + len(d)", d=[{}, {"x": 3}]) == 5)
+    check(value('s in "abc" or ok == false', s="z", ok=False))
+    check(value("abs(-a) // 2 * 3 % 4", a=5) == 2)
+    raises(KeyError, "a", value, "a.b")
+    raises(UserError, "not for scenarios", value, "lambda: 1")
+    raises(ValueError, "", value, '__import__("os")')
+
+
+@case
+def a_failed_condition_says_why():
+    tree = expression.parse("sum(d.x) == before.n + zz")
+    text = expression.explain(tree, {"d": [{"x": 2}], "before": {"n": 4}})
+    check_in("d.x = [2]", text)
+    check_in("before.n = 4", text)
+    check_in("zz = not there", text)
+
+
+def stats(shared, faults, unshare):
+    return {"share": {"saved_frames": shared, "shared_frames": shared},
+            "unshare_ticks": unshare, "domains": [
+                {"domain": 3, "name": "a", "pages": 4096,
+                 "shared_gfns": 2 * shared, "saved_frames": shared,
+                 "cow_faults": faults, "unshare_ticks": unshare}]}
+
+
+def row_of(lines, name):
+    return [line for line in lines if line.startswith(name + " ")][0].split()
+
+
+@case
+def the_table():
+    table = Table()
+    check(table.lines(Units(True, 1e9)) == [])
+    table.add("shared", stats(100, 0, {"count": 0}))
+    table.add("written", stats(50, 50, {"count": 50, "min": 600, "max": 1800,
+                                        "median": 700, "sum": 40000}))
+    table.add("destroyed", {"destroyed": [
+        {"domain": 3, "name": "a", "total_ticks": 5000000,
+         "busy_ticks": 4096 * 60, "gfns": 4096, "longest_ticks": 8000,
+         "preemptions": 31}]})
+    lines = table.lines(Units(True, 1e9))
+    row = row_of(lines, "a")
+    check(row == ["a", "4,096", "200", "100", "50", "600", "700", "1,800",
+                  "5,000,000", "60.0", "8,000"], row)
+    check(lines[-1].split()[1:] == row[1:], lines[-1])
+    row = row_of(table.lines(Units(False, 2e9)), "a")
+    check(row[5:] == ["0.3", "0.3", "0.9", "2,500", "0.030", "4.0"], row)
+
+
+main()
