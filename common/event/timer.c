@@ -154,28 +154,27 @@ void timer_set(struct timer *t, ticks_t when)
     }
 }
 
+/* Whether @t is neither armed nor running on another CPU, now. */
+static bool try_cancel(struct timer_cpu *c, struct timer *t)
+{
+    spin_lock(&c->lock);
+    if (t->armed) {
+        heap_remove(c, t);
+    }
+    bool is_away = t->cpu == arch_cpu() || atomic_load(&c->running) != t;
+    spin_unlock(&c->lock);
+    return is_away;
+}
+
+/* Its fn may set it again while it runs, so both are looked at together. */
 void timer_cancel(struct timer *t)
 {
     struct timer_cpu *c = timer_cpu(t->cpu);
 
-    spin_lock(&c->lock);
-    if (t->armed) {
-        heap_remove(c, t);
-    }
-    spin_unlock(&c->lock);
-    if (t->cpu == arch_cpu()) {
-        return;     /* either idle here, or this is its own fn */
-    }
-    while (atomic_load(&c->running) == t) {
+    while (!try_cancel(c, t)) {
         arch_relax();
         arch_poll();
     }
-    /* Its fn may have set it again meanwhile. */
-    spin_lock(&c->lock);
-    if (t->armed) {
-        heap_remove(c, t);
-    }
-    spin_unlock(&c->lock);
 }
 
 bool timer_run_due(void)
