@@ -111,7 +111,7 @@ int frame_set_owner(struct frame *f, domid_t to)
     if (use != (enum frame_use)f->use) {
         count_use((enum frame_use)f->use, -1);
         count_use(use, 1);
-        f->use = (uint8_t)use;
+        __atomic_store_n(&f->use, (uint8_t)use, __ATOMIC_RELAXED);
     }
     return 0;
 }

@@ -58,7 +58,10 @@ static inline mfn_t frame_to_mfn(const struct frame *f)
 }
 static inline bool mfn_is_ram(mfn_t m)
 {
-    return m.n < frame_table_end && frame_table[m.n].use != FRAME_ABSENT;
+    /* Sharing may turn GUEST into SHARED and back meanwhile. */
+    return m.n < frame_table_end &&
+           __atomic_load_n(&frame_table[m.n].use, __ATOMIC_RELAXED) !=
+               FRAME_ABSENT;
 }
 static inline domid_t frame_owner(const struct frame *f) { return f->owner; }
 static inline uint32_t frame_refs(const struct frame *f)
