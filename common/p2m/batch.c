@@ -153,7 +153,7 @@ void p2m_batch_flush(struct p2m_batch *b)
 }
 
 /* Unlink the tables that are still empty, and those above that become so. */
-void p2m_batch_prune(struct p2m_batch *b)
+static void prune(struct p2m_batch *b)
 {
     while (!list_is_empty(&b->emptied)) {
         struct p2m_table *t = table_pop(&b->emptied);
@@ -172,7 +172,7 @@ void p2m_batch_prune(struct p2m_batch *b)
 
 void p2m_batch_end(struct p2m_batch *b)
 {
-    p2m_batch_prune(b);
+    prune(b);
     settle(b);
     while (!list_is_empty(&b->reserved)) {
         p2m_table_free(table_pop(&b->reserved));

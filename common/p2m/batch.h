@@ -46,6 +46,3 @@ static inline void p2m_batch_note(struct p2m_batch *b, uint64_t gfn,
 /** p2m_table_unlink() - take the empty table at entry @i of @up out of the
  *  tree; @up may become empty by it. */
 void p2m_table_unlink(struct p2m_batch *b, struct p2m_table *up, unsigned i);
-
-/** p2m_batch_prune() - unlink every empty table. */
-void p2m_batch_prune(struct p2m_batch *b);

@@ -140,9 +140,8 @@ int p2m_relinquish(struct p2m *p, gfn_t *cursor, drop_fn *drop,
             take_superpage(&b, t, i, cursor);
             over = drop_superpage(p, cursor, drop, w);
         }
-        if (t->population == 0 && t != root) {
+        if (t->population == 0 && t != root) {    /* unlinked at the end */
             list_append(&b.emptied, &t->grace.link);
-            p2m_batch_prune(&b);
         }
         over |= work_spend(w, COST_TABLE);
     }

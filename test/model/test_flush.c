@@ -8,6 +8,7 @@
  * way; that a page made read-only stays as it is, is checked here.
  */
 #include "test_p2m.h"
+#include "../../arch/host/kick.h"
 
 #include <quire/panic.h>
 
@@ -23,6 +24,7 @@ enum { CPUS = 4, MAPS = 2, GFNS = 12, VCPUS = 2 };
 struct world {
     struct p2m *map[MAPS];
     struct vcpu vcpu[CPUS][MAPS][VCPUS];
+    _Atomic bool busy[CPUS][MAPS][VCPUS];
     uint64_t rounds;
     _Atomic uint64_t writes_seen, faults, kicks, protections;
 };
@@ -47,11 +49,8 @@ static void random_step(void *arg, uint64_t i, struct script_step *out)
     out->gpa += x >> 32 & 0xff8;
 }
 
-static void run_guest(struct rng *r)
+static void run_vcpu(struct vcpu *v)
 {
-    struct vcpu *v = &w.vcpu[arch_cpu()][rng_below(r, MAPS)]
-                            [rng_below(r, VCPUS)];
-
     for (unsigned n = 0; n < 20; n++) {
         struct vcpu_exit e;
 
@@ -71,6 +70,36 @@ static void run_guest(struct rng *r)
             arch_vcpu_skip(v, &e);
             return;
         }
+    }
+}
+
+/* Any vCPU that no other CPU has: most come from elsewhere. */
+static void run_guest(struct rng *r)
+{
+    unsigned i = (unsigned)rng_below(r, CPUS * MAPS * VCPUS);
+    _Atomic bool *busy = &w.busy[0][0][0] + i;
+
+    if (!atomic_exchange(busy, true)) {
+        run_vcpu(&w.vcpu[0][0][0] + i);
+        *busy = false;
+    }
+}
+
+/* Reading takes no lock: tables must stay while anybody looks. */
+static void look_around(struct rng *r)
+{
+    struct p2m *p = w.map[rng_below(r, MAPS)];
+    uint64_t end = BIG_GFN + 512;
+    struct p2m_entry e;
+    gfn_t g = GFN(0);
+
+    for (unsigned n = 0; n < 60 && p2m_next(p, g, GFN(end), &g, &e); n++) {
+        BUG_ON(e.type != p2m_ram_rw && e.type != p2m_ram_ro);
+        g.n++;
+    }
+    for (unsigned i = 0; i < GFNS; i++) {
+        e = p2m_lookup(p, GFN(GFN_OF(i)));
+        BUG_ON(e.type != p2m_invalid && mfn_eq(e.mfn, MFN_INVALID));
     }
 }
 
@@ -217,9 +246,14 @@ static void cpu_main(void *arg)
     (void)arg;
     rng_seed(&r, test_seed * 1000 + arch_cpu());
     for (uint64_t i = 0; i < w.rounds; i++) {
-        if (rng_below(&r, 3) == 0) {
+        switch (rng_below(&r, 4)) {
+        case 0:
             change_map(&r);
-        } else {
+            break;
+        case 1:
+            look_around(&r);
+            break;
+        default:
             run_guest(&r);
         }
         grace_quiesce();
@@ -362,6 +396,55 @@ TEST(a_flush_leaves_other_guests_alone)
     setup();
     phase = 0;
     host_run_on_cpus(2, flush_around_a_bystander, NULL);
+    teardown();
+}
+
+/*
+ * The race of entry and flush alone, as fast as it goes: a CPU publishes,
+ * takes its generation, and shows it for as long as it is "in the guest".
+ * After a flush nobody may be in with an older one.
+ */
+static _Atomic uint64_t entered_with[MAX_CPUS];
+
+static void enter_and_leave(void *arg)
+{
+    struct p2m *p = w.map[0];
+    unsigned cpu = arch_cpu();
+    ticks_t end = arch_now() + arch_tick_hz() * test_rounds;
+
+    (void)arg;
+    while (cpu != 0 && phase == 0) {
+        entered_with[cpu] = p2m_guest_enter(p);
+        for (unsigned k = 0; k < 30 && !host_is_interrupt_pending(); k++) {
+            __builtin_ia32_pause();
+        }
+        entered_with[cpu] = 0;
+        p2m_guest_leave();
+        arch_poll();
+    }
+    while (cpu == 0 && arch_now() < end) {
+        uint64_t now, in;
+
+        p2m_flush(p);
+        now = p->generation;
+        for (unsigned k = 0; k < 40; k++) {
+            in = entered_with[1 + k % 2];
+            if (in != 0 && in < now) {
+                panic("entered with generation %lx, flushed at %lx", in, now);
+            }
+        }
+    }
+    if (cpu == 0) {
+        phase = 1;
+    }
+}
+
+TEST(no_entry_slips_past_a_flush)
+{
+    setup();
+    phase = 0;
+    CHECK(arch_tick_hz() != 0);         /* calibrated by now */
+    host_run_on_cpus(3, enter_and_leave, NULL);
     teardown();
 }
 

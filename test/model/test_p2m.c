@@ -283,6 +283,26 @@ static void check_next(void)
     REQUIRE(!p2m_next(m.p, GFN(from), GFN(end), &g, &e), "gfn %lx", g.n);
 }
 
+/* From within holes, too: some gfn of each window on, to its end. */
+static void check_next_from(uint64_t seed)
+{
+    struct p2m_entry e;
+    gfn_t g;
+
+    for (unsigned k = 0; k < WINDOWS; k++) {
+        unsigned i = k * WINDOW + (unsigned)(mix64(seed + k) % WINDOW);
+        gfn_t from = gfn_at(i), end = GFN(window_base[k] + WINDOW);
+        bool found = p2m_next(m.p, from, end, &g, &e);
+
+        while (i < (k + 1) * WINDOW && m.cell[i].type == p2m_invalid) {
+            i++;
+        }
+        REQUIRE(found == (i < (k + 1) * WINDOW), "from gfn %lx", from.n);
+        REQUIRE(!found || gfn_eq(g, gfn_at(i)), "%lx from gfn %lx", g.n,
+                from.n);
+    }
+}
+
 static void check(void)
 {
     uint64_t count[NR_P2M_TYPES] = { 0 };
@@ -307,6 +327,7 @@ static void check(void)
             count[p2m_ram_rw] + count[p2m_ram_ro], "%lu owned",
             owner_get(OWNER)->pages);
     check_next();
+    check_next_from(m.p->nr_tables + count[p2m_ram_rw]);
     REQUIRE(p2m_audit(m.p) == 0, "audit");
     memset(m.touched, 0, sizeof(m.touched));
     memset(m.notified, 0, sizeof(m.notified));

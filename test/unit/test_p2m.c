@@ -137,10 +137,16 @@ TEST(a_superpage_takes_the_place_of_empty_tables)
     CHECK_EQ(p2m_batch_reserve(&b, GFN(0x40000), 1 << 18, ORDER_1G), 0);
     p2m_set(&b, GFN(0x40007), MFN_INVALID, 0, p2m_invalid);
     p2m_set(&b, GFN(0x40000), MFN(0x80000), ORDER_1G, p2m_mmio_direct);
-    p2m_batch_end(&b);
-    frame_put_allocated(mfn_to_frame(m));
     CHECK_EQ(p->nr_tables, 2);
     CHECK_EQ(p2m_lookup(p, GFN(0x40007)).mfn.n, 0x80007);
+    /* The table that held the gfn before is not written any more. */
+    CHECK_EQ(p2m_batch_reserve(&b, GFN(0x40007), 1, 0), 0);
+    p2m_set(&b, GFN(0x40007), MFN(0x90000), 0, p2m_mmio_direct);
+    p2m_batch_end(&b);
+    frame_put_allocated(mfn_to_frame(m));
+    CHECK_EQ(p->nr_tables, 4);
+    CHECK_EQ(p2m_lookup(p, GFN(0x40007)).mfn.n, 0x90000);
+    CHECK_EQ(p2m_lookup(p, GFN(0x40008)).mfn.n, 0x80008);
     CHECK_EQ(p2m_audit(p), 0);
     test_p2m_destroy(p);
     test_p2m_all_gone();
@@ -326,9 +332,13 @@ TEST(flushes_only_when_rights_fall_or_frames_change)
     CHECK_EQ(p->nr_flushes, n + 3);
     CHECK_EQ(test_p2m_set(p, 1, c, 0, p2m_ram_rw), 0);
     CHECK_EQ(p->nr_flushes, n + 3);
-    CHECK_EQ(test_p2m_set(p, 1, MFN_INVALID, 0, p2m_invalid), 0);
+    /* Not there any more, though the frame is still named. */
+    CHECK_EQ(test_p2m_set(p, 1, c, 0, p2m_ram_broken), 0);
     CHECK_EQ(p->nr_flushes, n + 4);
-    CHECK_EQ(p->generation & UINT32_MAX, n + 4);
+    CHECK_EQ(test_p2m_set(p, 1, c, 0, p2m_ram_rw), 0);
+    CHECK_EQ(test_p2m_set(p, 1, MFN_INVALID, 0, p2m_invalid), 0);
+    CHECK_EQ(p->nr_flushes, n + 5);
+    CHECK_EQ(p->generation & UINT32_MAX, n + 5);
     frame_put_allocated(mfn_to_frame(a));
     frame_put_allocated(f);
     test_p2m_destroy(p);
@@ -429,6 +439,9 @@ TEST(next_skips_holes_of_any_size)
         }
     }
     CHECK(!p2m_next(p, GFN(from), GFN(end), &g, &e));
+    /* From the end of a hole's first table to the start of another. */
+    CHECK(p2m_next(p, GFN(0x3fdff), GFN(end), &g, &e));
+    CHECK_EQ(g.n, 0x40000);
     CHECK(!p2m_next(p, GFN_INVALID, GFN_INVALID, &g, &e));
     test_p2m_destroy(p);
 }

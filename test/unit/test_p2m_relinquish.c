@@ -100,6 +100,24 @@ TEST(every_entry_once_whatever_the_slice)
     CHECK(before <= 2);
 }
 
+TEST(what_lies_before_the_cursor_stays)
+{
+    struct p2m *p;
+    gfn_t cursor = GFN(5);
+
+    host_machine_init(1 << 14, 1);
+    p = test_p2m_create(7);
+    (void)test_p2m_populate(p, 3, 0);
+    (void)test_p2m_populate(p, 7, 0);
+    p->no_users = true;
+    dropped = 0;
+    CHECK_EQ(p2m_relinquish(p, &cursor, drop_and_check, NULL), 0);
+    CHECK(dropped == 1 && last_gfn == 7 && cursor.n == 8);
+    CHECK_EQ(p2m_lookup(p, GFN(3)).type, p2m_ram_rw);
+    CHECK_EQ(p2m_audit(p), 0);
+    test_p2m_destroy(p);
+}
+
 TEST(a_dying_map_takes_nothing_new)
 {
     struct p2m *p;

@@ -330,6 +330,23 @@ TEST(a_split_needs_no_flush_a_changed_part_does)
     teardown();
 }
 
+/* No page was reachable through the table; the table itself was. */
+TEST(a_table_of_holes_is_flushed_too)
+{
+    struct vcpu_exit e;
+
+    setup();
+    CHECK_EQ(test_p2m_set(map, 5, MFN_INVALID, 0, p2m_mmio_dm), 0);
+    play(STEPS(STEP(READ, .gpa = 0x5000)));
+    CHECK_EQ(run(&e), EXIT_NPF);
+    CHECK_EQ(host_tlb_entries(map), 3);
+    CHECK_EQ(test_p2m_set(map, 5, MFN_INVALID, 0, p2m_invalid), 0);
+    CHECK_EQ(map->nr_tables, 1);
+    test_drain_grace();                 /* freed now: T1, if cached */
+    CHECK_EQ(host_tlb_entries(map), 0);
+    teardown();
+}
+
 TEST(few_asids_serve_many_vcpus)
 {
     enum { NR = 40 };
