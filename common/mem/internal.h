@@ -41,6 +41,12 @@ static inline void frame_clear_flag(struct frame *f, unsigned flag)
                           memory_order_relaxed);
 }
 
+/* mfn_is_ram() looks at the use of any frame, at any time. */
+fast_path void frame_set_use(struct frame *f, enum frame_use use)
+{
+    __atomic_store_n(&f->use, (uint8_t)use, __ATOMIC_RELAXED);
+}
+
 /*
  * Frames by use, one set of counters per CPU so that counting costs two
  * plain moves: one CPU's may go negative, the sum is right. FRAME_FREE is not

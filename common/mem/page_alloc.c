@@ -160,7 +160,7 @@ fast_path void frame_set_up(struct frame *f, uint64_t refs, domid_t owner,
     f->user = NULL;
     atomic_store_explicit(&f->type, 0, memory_order_relaxed);
     atomic_store_explicit(&f->owner, owner, memory_order_relaxed);
-    f->use = (uint8_t)use;
+    frame_set_use(f, use);
     f->order = (uint8_t)order;
     /* Last: who sees the reference sees the owner. */
     atomic_store_explicit(&f->refs, refs, memory_order_release);
@@ -223,7 +223,7 @@ static slow_path void give_many(struct frame *f, unsigned order)
     count_use((enum frame_use)f->use, -(INT64_C(1) << order));
     block_freed(f, order);
     for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
-        f[i].use = FRAME_FREE;
+        frame_set_use(f + i, FRAME_FREE);
     }
     buddy_give(f, order);
 }
@@ -233,7 +233,7 @@ fast_path void give_one(struct frame *f, enum frame_use use)
 {
     count_use(use, -1);
     block_freed(f, 0);
-    f->use = FRAME_FREE;
+    frame_set_use(f, FRAME_FREE);
     cache_push(f);
 }
 
