@@ -30,7 +30,7 @@ static const struct known table[] = {
     { 64, 6, { 0x67, 0xa1, 1, 2, 3, 4 } },
     { 64, 7, { 0x48, 0xc7, 0x00, 1, 2, 3, 4 } },
     { 64, 5, { 0x66, 0xc7, 0x00, 1, 2 } },
-    { 64, 3, { 0xf6, 0x00, 1 } }, { 64, 2, { 0xf6, 0x18 } },
+    { 64, 3, { 0xf6, 0x00, 1 } }, { 64, 3, { 0xf6, 0x08, 1 } }, { 64, 2, { 0xf6, 0x18 } },
     { 64, 6, { 0xf7, 0x00, 1, 2, 3, 4 } }, { 64, 2, { 0xf7, 0x10 } },
     { 64, 5, { 0xe8, 1, 2, 3, 4 } }, { 64, 6, { 0x0f, 0x84, 1, 2, 3, 4 } },
     { 64, 4, { 0xc8, 1, 2, 3 } }, { 64, 3, { 0xc2, 1, 2 } },
@@ -122,6 +122,7 @@ TEST(operand_sizes)
     CHECK_EQ(DECODE(64, "\x66\x8b\x00").op_size, 2);
     CHECK_EQ(DECODE(64, "\x48\x8b\x00").op_size, 8);
     CHECK_EQ(DECODE(64, "\x66\x48\x8b\x00").op_size, 8);
+    CHECK_EQ(DECODE(64, "\x48\x66\x8b\x00").op_size, 2);  /* REX too early */
     CHECK_EQ(DECODE(64, "\x8a\x00").op_size, 1);
     CHECK_EQ(DECODE(64, "\xff\x30").op_size, 4);    /* the group decides */
     CHECK_EQ(DECODE(64, "\x50").op_size, 8);
