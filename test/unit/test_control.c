@@ -304,6 +304,55 @@ TEST(share_what_is_equal)
     CHECK_EQ(free_frames(), before);
 }
 
+/* Changes the client's page 5 when the source's p2m changes: between the two
+ * comparisons of equal=1. */
+static struct frame *meddled;
+
+static void meddle(struct p2m_listener *l, struct p2m *p, gfn_t gfn,
+                   uint64_t nr)
+{
+    uint8_t *page = arch_map_frame(frame_to_mfn(meddled));
+
+    (void)l, (void)p, (void)gfn, (void)nr;
+    page[100]++;
+    arch_unmap_frame(page);
+}
+
+TEST(a_page_that_changes_while_it_is_compared)
+{
+    struct p2m_listener l = { .changed = meddle };
+    struct domain *d0, *d1;
+    const char *a;
+
+    boot();
+    two_alike();
+    d0 = domain_find(0);
+    d1 = domain_find(1);
+    meddled = mfn_to_frame(p2m_lookup(d1->p2m, GFN(5)).mfn);
+    p2m_add_listener(d0->p2m, &l);
+    a = ask("share s0 5 s1 5 equal=1");
+    p2m_remove_listener(d0->p2m, &l);
+    CHECK(is_ok(a));
+    CHECK_EQ(field(a, "shared"), 0);
+    CHECK_EQ(field(a, "unequal"), 1);
+    domain_put(d0);
+    domain_put(d1);
+    CHECK(strstr(ask("read s0 gpa=0x5064 len=1"), "\"00\"") != NULL);
+    CHECK(strstr(ask("read s1 gpa=0x5064 len=1"), "\"01\"") != NULL);
+    ASK_OK("destroy all");
+}
+
+TEST(audit_leaves_domains_as_they_were)
+{
+    boot();
+    ASK_OK("create name=a mem=1M");
+    ASK_OK("create name=b mem=1M paused=1");
+    CHECK_EQ(field(ask("audit"), "violations"), 0);
+    CHECK_EQ(field(ask("info a"), "pauses"), 0);
+    CHECK_EQ(field(ask("info b"), "pauses"), 1);
+    ASK_OK("destroy all");
+}
+
 TEST(share_by_handle)
 {
     char line[128];
@@ -453,6 +502,7 @@ TEST(a_batch_ends_the_machine)
     static char good[] = "# list\nversion\n\ncreate mem=1M\ndestroy all";
     static char bad[] = "version\ninfo 3\nversion\n";
     static char nothing[] = "";
+    static char joined[] = "bg info 3\njoin 1\n";
     static char early[] = "info 3\nshutdown\nfrobnicate\n";
     char log[4096];
 
@@ -461,6 +511,7 @@ TEST(a_batch_ends_the_machine)
     CHECK(strstr(log, "a command failed") != NULL);
     CHECK_EQ(host_run_until_death(run_batch, early, log, sizeof(log)), 1);
     CHECK(strstr(log, "shutdown by the control channel") != NULL);
+    CHECK_EQ(host_run_until_death(run_batch, joined, log, sizeof(log)), 1);
     CHECK_EQ(host_run_until_death(run_batch, nothing, log, sizeof(log)), 0);
 }
 

@@ -144,6 +144,20 @@ TEST(stored_replies_come_out_whole)
     CHECK_EQ(after.objects, before.objects);
 }
 
+TEST(an_error_gives_its_memory_back)
+{
+    struct heap_stats before, after;
+
+    begin(false);
+    heap_stats_get(&before);
+    put_many(2000);
+    reply_finish(&r, -EIO, "late", NULL);
+    heap_stats_get(&after);
+    CHECK_EQ(after.objects, before.objects);
+    check_text("{\"ok\":false,\"error\":{\"code\":\"EIO\",\"message\":"
+               "\"late\"}}\n");
+}
+
 /* Whichever allocation fails, the line is whole and says so. */
 TEST(no_memory_for_a_stored_reply)
 {
