@@ -333,12 +333,14 @@ TEST(flushes_only_when_rights_fall_or_frames_change)
     CHECK_EQ(test_p2m_set(p, 1, c, 0, p2m_ram_rw), 0);
     CHECK_EQ(p->nr_flushes, n + 3);
     /* Not there any more, though the frame is still named. */
-    CHECK_EQ(test_p2m_set(p, 1, c, 0, p2m_ram_broken), 0);
+    CHECK_EQ(test_p2m_set(p, 1, c, 0, p2m_grant_map_ro), 0);
     CHECK_EQ(p->nr_flushes, n + 4);
+    CHECK_EQ(test_p2m_set(p, 1, c, 0, p2m_ram_broken), 0);
+    CHECK_EQ(p->nr_flushes, n + 5);
     CHECK_EQ(test_p2m_set(p, 1, c, 0, p2m_ram_rw), 0);
     CHECK_EQ(test_p2m_set(p, 1, MFN_INVALID, 0, p2m_invalid), 0);
-    CHECK_EQ(p->nr_flushes, n + 5);
-    CHECK_EQ(p->generation & UINT32_MAX, n + 5);
+    CHECK_EQ(p->nr_flushes, n + 6);
+    CHECK_EQ(p->generation & UINT32_MAX, n + 6);
     frame_put_allocated(mfn_to_frame(a));
     frame_put_allocated(f);
     test_p2m_destroy(p);
