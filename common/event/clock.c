@@ -48,8 +48,14 @@ ticks_t clock_ticks(uint64_t ns)
     if (ns / NS_PER_S >= UINT64_C(1) << 30) {
         return UINT64_MAX;      /* 34 years from now */
     }
+    /* The multiplier is rounded, which adds up over days: correct by what the
+     * guest's own formula says. A deadline must never come early. */
     ticks_t t = ns_to_ticks(ns);
-    /* The multiplier is rounded down; a deadline must never come early. */
+    uint64_t at = clock_ns(t);
+
+    if (at > ns) {
+        t -= ns_to_ticks(at - ns);
+    }
     while (clock_ns(t) < ns) {
         t += ns_to_ticks(ns - clock_ns(t)) + 1;
     }

@@ -1,0 +1,312 @@
+/*
+ * test_sched.c - who runs, when and for how long: slices, blocking, tasks
+ * between guests, pausing from another CPU, idle CPUs woken.
+ */
+#include "domains.h"
+#include "test.h"
+
+#include <quire/arch.h>
+#include <quire/errno.h>
+#include <quire/grace.h>
+#include <quire/panic.h>
+#include <quire/task.h>
+#include <string.h>
+
+static const struct script_step spin[] = {
+    { .op = SCRIPT_ADD, .gpa = 0x1000, .value = 1 },
+    { .op = SCRIPT_JUMP, .value = 0 },
+};
+static const struct script_step yielder[] = {
+    { .op = SCRIPT_ADD, .gpa = 0x1000, .value = 1 },
+    { .op = SCRIPT_PAUSE },
+    { .op = SCRIPT_JUMP, .value = 0 },
+};
+
+static struct domain *make(unsigned vcpus)
+{
+    struct domain_config c = test_config("s", 4);
+
+    c.nr_vcpus = vcpus;
+    return test_create(&c);
+}
+
+static uint64_t counter(struct domain *d)
+{
+    uint64_t n;
+
+    CHECK_EQ(guest_read_gpa(d->p2m, 0x1000, &n, sizeof(n)), 0);
+    return n;
+}
+
+TEST(yielding_vcpus_take_turns)
+{
+    test_machine(4096, 1);
+    struct domain *d[3] = { make(1), make(1), make(1) };
+
+    for (unsigned i = 0; i < 3; i++) {
+        test_start(d[i], yielder, 3);
+    }
+    for (unsigned i = 0; i < 300; i++) {
+        CHECK(run_loop_once());
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_EQ(counter(d[i]), 100);
+        test_kill(d[i]);
+    }
+    test_settle();
+}
+
+/* Two that never exit by themselves: only the slice's end parts them. */
+TEST(slices_part_those_that_spin)
+{
+    test_machine(4096, 1);
+    struct domain *d[2] = { make(1), make(1) };
+    ticks_t until;
+
+    test_start(d[0], spin, 2);
+    test_start(d[1], spin, 2);
+    until = arch_now() + arch_tick_hz() / 20;
+    while (arch_now() < until) {
+        CHECK(run_loop_once());
+    }
+    ticks_t a = d[0]->vcpus[0]->run_time, b = d[1]->vcpus[0]->run_time;
+
+    CHECK(a > 0 && b > 0);
+    CHECK(a < 4 * b && b < 4 * a);
+    test_kill(d[0]);
+    test_kill(d[1]);
+    test_settle();
+}
+
+TEST(alone_it_takes_no_timer_interrupts)
+{
+    static const struct script_step long_run[] = {
+        { .op = SCRIPT_SET, .reg = 3, .value = 1 },
+        { .op = SCRIPT_CPUID },
+        { .op = SCRIPT_JUMP, .value = 0 },
+    };
+    test_machine(4096, 1);
+    struct domain *d = make(1);
+
+    test_start(d, long_run, 3);
+    run_loop_once();
+    CHECK_EQ(d->vcpus[0]->nr_exits[EXIT_INTR], 0);
+    CHECK(d->vcpus[0]->nr_exits[EXIT_CPUID] > 100);
+    test_kill(d);
+    test_settle();
+}
+
+static unsigned nr_slices;
+static struct domain *beside;
+
+static int count_slices(struct task *t, struct work *w)
+{
+    (void)t;
+    BUG_ON(w->left != WORK_SLICE);
+    nr_slices++;
+    if (nr_slices < 50) {
+        return -ERESTART;
+    }
+    /* Alone it would not give the CPU back. */
+    return domain_pause(beside);
+}
+
+TEST(tasks_run_beside_a_spinning_guest)
+{
+    static struct task t = { .run = count_slices, .name = "test" };
+
+    test_machine(4096, 1);
+    beside = make(1);
+    nr_slices = 0;
+    test_start(beside, spin, 2);
+    task_queue(&t, 0);
+    for (unsigned i = 0; nr_slices < 50; i++) {
+        CHECK(i < 100000);
+        CHECK(run_loop_once());
+    }
+    CHECK(!task_is_pending());
+    CHECK(counter(beside) > 0);
+    test_kill(beside);
+    test_settle();
+}
+
+TEST(least_loaded_cpu_is_taken)
+{
+    test_machine(4096, 4);
+    struct domain *d = make(8);
+    unsigned on[4] = { 0 };
+
+    for (unsigned i = 0; i < 8; i++) {
+        on[d->vcpus[i]->cpu]++;
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK_EQ(on[i], 2);
+    }
+    test_kill(d);
+    test_settle();
+    CHECK_EQ(sched_least_loaded(), 0);
+}
+
+TEST(latency_names_the_longest_stretch)
+{
+    static const struct script_step steps[] = {
+        { .op = SCRIPT_CPUID }, { .op = SCRIPT_HLT },
+    };
+    struct latency l;
+
+    test_machine(4096, 1);
+    struct domain *d = make(1);
+
+    latency_reset();
+    latency_get(0, &l);
+    CHECK_EQ(l.longest, 0);
+    test_start(d, steps, 2);
+    CHECK(test_run_until(d, DOMAIN_SHUTDOWN));
+    latency_get(0, &l);
+    CHECK(l.longest > 0);
+    CHECK(strlen(l.what) > 0);
+    test_kill(d);
+    test_settle();
+}
+
+/* Four CPUs run guests while CPU 0's test pauses, unpauses and kills them. */
+static struct domain *many[8];
+static _Atomic bool is_over;
+static _Atomic unsigned nr_bad;
+
+static void cpu_main(void *arg)
+{
+    (void)arg;
+    if (arch_cpu() != 0) {
+        grace_enter();
+        while (!atomic_load(&is_over)) {
+            if (!run_loop_once()) {
+                grace_leave();
+                arch_idle();
+                grace_enter();
+            }
+        }
+        grace_leave();
+        return;
+    }
+    for (unsigned round = 0; round < 30; round++) {
+        struct domain *d = many[round % ARRAY_SIZE(many)];
+        uint64_t before = 0, after = 1;
+
+        arch_poll();
+        grace_quiesce();
+        if (domain_pause(d) != 0 ||
+            guest_read_gpa(d->p2m, 0x1000, &before, 8) != 0) {
+            atomic_fetch_add(&nr_bad, 1);
+        }
+        for (unsigned i = 0; i < 3000; i++) {
+            arch_relax();
+        }
+        if (guest_read_gpa(d->p2m, 0x1000, &after, 8) != 0 ||
+            before != after || domain_unpause(d) != 0) {
+            atomic_fetch_add(&nr_bad, 1);
+        }
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(many); i++) {
+        struct work w = WORK_INIT;
+
+        while (domain_kill(many[i], &w) != 0) {
+            w = (struct work)WORK_INIT;
+            arch_poll();
+            grace_quiesce();
+        }
+    }
+    atomic_store(&is_over, true);
+    for (unsigned i = 1; i < 4; i++) {
+        arch_kick(i);
+    }
+}
+
+TEST(paused_means_off_the_cpu)
+{
+    test_machine(8192, 4);
+    for (unsigned i = 0; i < ARRAY_SIZE(many); i++) {
+        many[i] = make(1);
+        test_start(many[i], i % 2 == 0 ? spin : yielder, i % 2 == 0 ? 2 : 3);
+    }
+    atomic_store(&is_over, false);
+    host_run_on_cpus(4, cpu_main, NULL);
+    CHECK_EQ(atomic_load(&nr_bad), 0);
+    for (unsigned i = 0; i < ARRAY_SIZE(many); i++) {
+        CHECK(many[i]->vcpus[0]->cpu == 0 ||
+              many[i]->vcpus[0]->run_time > 0);
+        domain_put(many[i]);
+    }
+    test_settle();
+    CHECK_EQ(domain_nr_unfreed(), 0);
+    CHECK_EQ(mem_audit(), 0);
+}
+
+/* A vCPU on one CPU sends to one that sleeps on another, and back. */
+static evtchn_port_t ping, pong;
+static struct domain *pd;
+static _Atomic unsigned nr_pings;
+
+static void answer(struct vcpu *v, uint8_t vector)
+{
+    struct shared_info *s =
+        arch_map_frame(frame_to_mfn(evtchn_shared_frame(pd->events)));
+
+    (void)vector;
+    __atomic_store_n(&s->vcpu_info[v->id].evtchn_upcall_pending, 0,
+                     __ATOMIC_SEQ_CST);
+    __atomic_store_n(&s->vcpu_info[v->id].evtchn_pending_sel, 0,
+                     __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(&s->evtchn_pending[0],
+                       ~(UINT64_C(1) << (v->id == 0 ? ping : pong)),
+                       __ATOMIC_SEQ_CST);
+    if (atomic_fetch_add(&nr_pings, 1) < 500 &&
+        evtchn_send(pd->events, v->id == 0 ? pong : ping) != 0) {
+        atomic_fetch_add(&nr_bad, 1);
+    }
+}
+
+static void ping_main(void *arg)
+{
+    (void)arg;
+    grace_enter();
+    while (atomic_load(&nr_pings) < 500) {
+        if (!run_loop_once()) {
+            grace_leave();
+            arch_idle();
+            grace_enter();
+        }
+    }
+    arch_kick(1 - arch_cpu());
+    grace_leave();
+}
+
+TEST(events_wake_the_other_cpu)
+{
+    static const struct script_step sleeper[] = {
+        { .op = SCRIPT_STI }, { .op = SCRIPT_HLT },
+        { .op = SCRIPT_JUMP, .value = 0 },
+    };
+    struct script s = { .steps = sleeper, .nr = 3, .on_interrupt = answer };
+
+    test_machine(4096, 2);
+    pd = make(2);
+    evtchn_set_callback(pd->events, 0x40, false);
+    CHECK_EQ(evtchn_bind_ipi(pd->events, 0, &ping), 0);
+    CHECK_EQ(evtchn_bind_ipi(pd->events, 1, &pong), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        test_script(pd, i, sleeper, 3);
+        host_vcpu_set_script(pd->vcpus[i], &s);
+    }
+    CHECK(pd->vcpus[0]->cpu != pd->vcpus[1]->cpu);
+    CHECK_EQ(domain_unpause(pd), 0);
+    CHECK_EQ(evtchn_send(pd->events, ping), 0);
+    ticks_t start = arch_now();
+
+    host_run_on_cpus(2, ping_main, NULL);
+    /* A lost wake-up costs a sleep of 10 ms; a few may be bad luck. */
+    CHECK(arch_now() - start < arch_tick_hz() * 2);
+    CHECK_EQ(atomic_load(&nr_bad), 0);
+    test_kill(pd);
+    test_settle();
+}
