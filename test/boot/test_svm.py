@@ -5,6 +5,8 @@ lost events: two equal domains with a running timer have all their pages
   merged while they wait, stacks and IDTs included. The next interrupt's
   delivery then faults half-way, on a page that must be unshared, and has to be
   injected again: a lost one leaves its domain asleep for ever.
+state: what a vCPU keeps in the processor stays its own, with three taking
+  turns on one CPU, and one alone on a CPU.
 hostile: every register, MSR, port and privileged instruction, on one CPU and
   on four at once with others beside it.
 """
@@ -56,6 +58,15 @@ def lost_events(cpus):
     ], cpus)
 
 
+def state(cpus):
+    return batch(["state"], [
+        f"create image=state mem=8M count={3 if cpus == 1 else 2}",
+        "wait all phase=1 timeout_ms=20000",
+        "allow all phase=98",
+        "wait all verdict=1 timeout_ms=30000",
+    ], cpus)
+
+
 def hostile(cpus):
     return batch(["hostile", "smp", "exits"], [
         "create image=exits mem=8M",
@@ -71,7 +82,7 @@ def hostile(cpus):
 def main():
     failed = 0
     tests = [(f"{fn.__name__} on {cpus} CPUs", fn, cpus)
-             for fn in (lost_events, hostile) for cpus in (1, 4)]
+             for fn in (lost_events, state, hostile) for cpus in (1, 4)]
     for name, fn, cpus in tests:
         why = fn(cpus)
         failed += why is not None
