@@ -110,9 +110,8 @@ enum p2m_fault_result share_fault(struct p2m *p, const struct npf *f,
                                   const struct p2m_entry *e)
 {
     (void)e;                /* a hint; read again under the lock */
-    if ((f->access & P2M_W) == 0) {
-        return P2M_FAULT_RETRY;
-    }
+    /* Reads and fetches are allowed, so p2m_fault() has let them go on. */
+    ASSERT((f->access & P2M_W) != 0);
     share_count(&p->share.cow_faults, 1);
     /* Any other error: the gfn has changed meanwhile; fault again. */
     return share_unshare(p, gpa_to_gfn(f->gpa)) == -ENOMEM

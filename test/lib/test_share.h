@@ -32,9 +32,20 @@ static inline bool test_page_is(mfn_t m, uint64_t value)
     return true;
 }
 
+static uint64_t test_share_objects;    /* on the heap before any domain */
+
+static inline uint64_t test_heap_objects(void)
+{
+    struct heap_stats s;
+
+    heap_stats_get(&s);
+    return s.objects;
+}
+
 static inline void test_share_machine(uint64_t frames, unsigned cpus)
 {
     host_machine_init(frames, cpus);
+    test_share_objects = test_heap_objects();
     share_init(test_seed);
 }
 
@@ -104,6 +115,7 @@ static inline void test_share_all_gone(void)
     CHECK_EQ(s.shared_frames, 0);
     CHECK_EQ(s.sharers, 0);
     CHECK_EQ(s.rmap_bytes, 0);
+    CHECK_EQ(test_heap_objects(), test_share_objects);
     mem_totals_get(&t);
     CHECK_EQ(t.frames[FRAME_SHARED], 0);
     test_p2m_all_gone();

@@ -91,6 +91,7 @@ TEST(a_handle_is_never_used_again)
 TEST(nominate_refuses)
 {
     share_handle_t h = 7;
+    uint64_t flushes;
     struct p2m_entry e;
     struct frame *f;
 
@@ -107,14 +108,17 @@ TEST(nominate_refuses)
     CHECK_EQ(share_nominate(a, GFN(1), &h), -EINVAL);
     CHECK_EQ(test_p2m_set(a, 1, e.mfn, 0, p2m_ram_rw), 0);
 
-    /* Somebody holds the page; then its type; then nobody. */
+    /* Somebody holds the page; then its type; then nobody. Refused at once,
+     * without a flush. */
     f = mfn_to_frame(e.mfn);
+    flushes = a->nr_flushes;
     CHECK_EQ(frame_get(f, 1), 0);
     CHECK_EQ(share_nominate(a, GFN(1), &h), -E2BIG);
     frame_put(f);
     CHECK_EQ(frame_get_type(f, FRAME_TYPE_WRITABLE), 0);
     CHECK_EQ(share_nominate(a, GFN(1), &h), -E2BIG);
     CHECK_EQ(frame_owner(f), 1);
+    CHECK_EQ(a->nr_flushes, flushes);
     frame_put_type(f);
     CHECK_EQ(h, 7);
     CHECK_EQ(stats().shared_frames, 0);
@@ -245,6 +249,39 @@ TEST(unshare_copies_the_contents)
     CHECK_EQ(share_unshare(b, GFN(999)), -ENOENT);
     CHECK_EQ(test_p2m_set(b, 999, MFN_INVALID, 0, p2m_mmio_dm), 0);
     CHECK_EQ(share_unshare(b, GFN(999)), -EINVAL);
+    teardown();
+}
+
+/*
+ * As long as the flush is not through, a processor may read the old frame as
+ * this gfn's: until then it must have a sharer more, so that nobody else
+ * becomes its owner. The listener is called just before.
+ */
+static unsigned watched;
+
+static void watch(struct p2m_listener *l, struct p2m *p, gfn_t gfn,
+                  uint64_t nr)
+{
+    (void)l, (void)nr;
+    CHECK(p == a && gfn.n == 0);
+    CHECK_EQ(test_sharers(b, 100), 2);
+    watched++;
+}
+
+TEST(the_pair_leaves_after_the_flush)
+{
+    struct p2m_listener l = { .changed = watch };
+    share_handle_t h;
+
+    setup();
+    h = test_nominate(a, 0);
+    CHECK_EQ(share_add_physmap(a, GFN(0), h, b, GFN(100)), 0);
+    watched = 0;
+    p2m_add_listener(a, &l);
+    CHECK_EQ(share_unshare(a, GFN(0)), 0);
+    p2m_remove_listener(a, &l);
+    CHECK_EQ(watched, 1);
+    CHECK_EQ(test_sharers(b, 100), 1);
     teardown();
 }
 
