@@ -33,7 +33,8 @@
 #define IOAPIC_REDIRECTION 0x10
 
 #define PIT_HZ 1193182
-#define CALIBRATE_MS 10
+#define WINDOWS 8
+#define WINDOW_MS 2
 
 static uint64_t tsc_hz, timer_hz;
 
@@ -80,31 +81,47 @@ void ioapic_route(unsigned irq, uint8_t vector)
     *device(IOAPIC, 0x10) = vector;     /* fixed, edge, high, not masked */
 }
 
-/* Channel 2 of the PIT counts down CALIBRATE_MS, gated by port 0x61. */
-void apic_calibrate(void)
+/* One window: channel 2 of the PIT counts down, gated by port 0x61. */
+static void measure_window(uint64_t *tsc, uint64_t *timer)
 {
-    unsigned count = PIT_HZ * CALIBRATE_MS / 1000;
+    unsigned count = PIT_HZ * WINDOW_MS / 1000;
     uint8_t gate = (uint8_t)((inb(0x61) & ~2) | 1);
-    uint64_t tsc, timer;
 
     outb(0x61, gate & 0xfe);
     outb(0x43, 0xb0);                   /* channel 2, mode 0, both bytes */
     outb(0x42, count & 0xff);
     outb(0x42, (uint8_t)(count >> 8));
-    lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
-    lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
     outb(0x61, gate);
-    tsc = arch_now();
-    timer = lapic_read(LAPIC_TIMER_CURRENT);
+    *tsc = arch_now();
+    *timer = lapic_read(LAPIC_TIMER_CURRENT);
     while ((inb(0x61) & 0x20) == 0) {
         arch_relax();
     }
-    tsc = arch_now() - tsc;
-    timer -= lapic_read(LAPIC_TIMER_CURRENT);
+    *tsc = arch_now() - *tsc;
+    *timer -= lapic_read(LAPIC_TIMER_CURRENT);
+}
+
+/*
+ * A window can only come out too long: an emulator's CPU is descheduled now
+ * and then. So the shortest of several is the best.
+ */
+void apic_calibrate(void)
+{
+    uint64_t tsc = UINT64_MAX, timer = UINT64_MAX;
+
+    lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
+    lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
+    for (unsigned i = 0; i < WINDOWS; i++) {
+        uint64_t t, l;
+
+        measure_window(&t, &l);
+        tsc = MIN(tsc, t);
+        timer = MIN(timer, l);
+    }
     lapic_write(LAPIC_TIMER_INITIAL, 0);
     lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
-    tsc_hz = tsc * 1000 / CALIBRATE_MS;
-    timer_hz = timer * 1000 / CALIBRATE_MS;
+    tsc_hz = tsc * 1000 / WINDOW_MS;
+    timer_hz = timer * 1000 / WINDOW_MS;
     if (tsc_hz < 1000000 || timer_hz < 1000000) {
         panic("clocks do not run: TSC %lu Hz, APIC timer %lu Hz", tsc_hz,
               timer_hz);
