@@ -8,7 +8,7 @@
 #include "shared_frame.h"
 
 #define CHUNK 64            /* gfns under one taking of the locks */
-#define COST_ADD 200        /* units, measured: one gfn in bulk */
+#define COST_ADD 450        /* units: one gfn in bulk */
 
 /* The record that @sh names behind @gfn, with a reference; or NULL. */
 static struct shared_frame *find_source(struct p2m *p, gfn_t gfn,

@@ -18,7 +18,7 @@
 #include "shared_frame.h"
 
 #define GROUP 64            /* pairs copied out at once */
-#define COST_MOVE 400       /* units: one pair */
+#define COST_MOVE 500       /* units: one pair */
 #define COST_FLUSH 600      /* units: one stretch's lock, flush and unlock */
 
 /* The page locks of both are held. */
