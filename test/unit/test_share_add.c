@@ -2,6 +2,8 @@
  * every error, and preemption at every check. */
 #include "test_share.h"
 
+#include "../../common/share/shared_frame.h"
+
 static struct p2m *a, *b;
 
 static void setup(void)
@@ -191,4 +193,50 @@ TEST(add_physmap_range_finds_its_source_gone)
     CHECK_EQ(done, 1);
     CHECK(test_gfn_is(b, 500, 100));
     teardown();
+}
+
+/*
+ * ... or between its two locks: CPU 0 has found the source and waits for the
+ * client's p2m, which CPU 1 holds until the source is private (and, the second
+ * time, nominated anew: another record of the same frame).
+ */
+static struct shared_frame *record;
+static share_handle_t handle;
+static bool anew;
+static _Atomic bool ready;
+
+static void race(void *arg)
+{
+    (void)arg;
+    if (arch_cpu() == 0) {
+        while (!ready) {
+            arch_relax();
+        }
+        BUG_ON(share_add_physmap(b, GFN(0), handle, a, GFN(99)) != -ENOEXEC);
+        return;
+    }
+    spin_lock(&a->lock);
+    ready = true;
+    while (record->refs == 1) {
+        arch_relax();
+    }
+    BUG_ON(share_unshare(b, GFN(0)) != 0);
+    if (anew) {
+        BUG_ON(share_nominate(b, GFN(0), &handle) != 0);
+    }
+    spin_unlock(&a->lock);
+}
+
+TEST(the_handle_is_checked_again_under_the_page_lock)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        setup();
+        handle = test_nominate(b, 0);
+        record = mfn_to_frame(p2m_lookup(b, GFN(0)).mfn)->user;
+        anew = i == 1;
+        ready = false;
+        host_run_on_cpus(2, race, NULL);
+        CHECK_EQ(p2m_lookup(a, GFN(99)).type, p2m_invalid);
+        teardown();
+    }
 }
