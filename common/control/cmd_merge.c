@@ -12,7 +12,7 @@
 
 #include "job.h"
 
-#define UNITS_PER_COMPARE 1000
+#define UNITS_PER_COMPARE 8000  /* two compares, two nominations, a merge */
 #define UNITS_PER_MERGE 6000
 
 struct merge_state {

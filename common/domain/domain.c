@@ -20,6 +20,8 @@
 static struct spinlock list_lock = SPINLOCK_INIT(DOMLIST, 0);
 static struct list all = LIST_INIT(all);        /* [domlist] */
 static _Atomic unsigned nr_listed, nr_unfreed;
+/* Ids on the list, so that a walk over few domains is short. */
+static _Atomic uint64_t in_use[MAX_DOMAINS / 64];
 /* Ids whose domain is gone while others still hold frames charged to them. */
 static uint64_t zombies[MAX_DOMAINS / 64];      /* [domlist] */
 static _Atomic unsigned nr_zombies;
@@ -120,6 +122,7 @@ int domain_alloc(const struct domain_config *c, uint64_t max_pages,
     spin_lock(&list_lock);
     list_append(&all, &d->link);
     spin_unlock(&list_lock);
+    atomic_fetch_or(&in_use[d->id / 64], UINT64_C(1) << d->id % 64);
     atomic_store(&d->is_listed, true);
     *dp = d;
     return 0;
@@ -143,6 +146,7 @@ void domain_unlist(struct domain *d)
     owner_detach(d->id);
     spin_lock(&list_lock);
     list_remove(&d->link);
+    atomic_fetch_and(&in_use[d->id / 64], ~(UINT64_C(1) << d->id % 64));
     spin_unlock(&list_lock);
     atomic_fetch_sub(&nr_listed, 1);
 }
@@ -177,12 +181,22 @@ struct domain *domain_find_building(domid_t id)
 
 struct domain *domain_next(domid_t id)
 {
-    for (unsigned i = id; i < MAX_DOMAINS; i++) {
-        struct domain *d = find((domid_t)i, false);
+    unsigned i = id;
 
+    while (i < MAX_DOMAINS) {
+        uint64_t word = atomic_load(&in_use[i / 64]) >> i % 64;
+        struct domain *d;
+
+        if (word == 0) {
+            i = (i | 63) + 1;
+            continue;
+        }
+        i += (unsigned)__builtin_ctzll(word);
+        d = find((domid_t)i, false);
         if (d != NULL) {
             return d;
         }
+        i++;
     }
     return NULL;
 }

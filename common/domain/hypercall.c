@@ -76,27 +76,35 @@ void exit_hypercall(struct vcpu *v, struct vcpu_exit *e)
     arch_vcpu_skip(v, e);
 }
 
+#define STUBS_AT_ONCE 16        /* on the stack: 512 bytes */
+
 /* mov $n, %eax; vmmcall; ret - in each slot but iret's, which HVM has not. */
+static void fill_stub(uint8_t *stub, unsigned i)
+{
+    static const uint8_t code[] = { 0xb8, 0, 0, 0, 0, 0x0f, 0x01, 0xd9, 0xc3 };
+
+    memset(stub, 0xcc, XEN_HYPERCALL_STUB_SIZE);
+    memcpy(stub, code, sizeof(code));
+    stub[1] = (uint8_t)i;
+    if (i == __HYPERVISOR_iret) {
+        stub[0] = 0x0f;         /* UD2 */
+        stub[1] = 0x0b;
+    }
+}
+
 int hypercall_page_write(struct domain *d, gfn_t gfn)
 {
-    uint8_t stub[XEN_HYPERCALL_STUB_SIZE];
+    uint8_t stubs[STUBS_AT_ONCE][XEN_HYPERCALL_STUB_SIZE];
+    gpa_t to = gfn_to_gpa(gfn);
     size_t done;
     int err = 0;
 
-    for (unsigned i = 0; i < XEN_HYPERCALL_PAGE_STUBS && err == 0; i++) {
-        static const uint8_t code[] = { 0xb8, 0, 0, 0, 0,
-                                        0x0f, 0x01, 0xd9, 0xc3 };
-
-        memset(stub, 0xcc, sizeof(stub));
-        memcpy(stub, code, sizeof(code));
-        stub[1] = (uint8_t)i;
-        if (i == __HYPERVISOR_iret) {
-            stub[0] = 0x0f;
-            stub[1] = 0x0b;
+    for (unsigned i = 0; i < XEN_HYPERCALL_PAGE_STUBS && err == 0;
+         i += STUBS_AT_ONCE, to += sizeof(stubs)) {
+        for (unsigned k = 0; k < STUBS_AT_ONCE; k++) {
+            fill_stub(stubs[k], i + k);
         }
-        err = guest_write_gpa(d->p2m, gfn_to_gpa(gfn) +
-                              i * XEN_HYPERCALL_STUB_SIZE, stub, sizeof(stub),
-                              &done);
+        err = guest_write_gpa(d->p2m, to, stubs, sizeof(stubs), &done);
     }
     return err;
 }
