@@ -8,6 +8,7 @@
 struct task_queue {
     cache_aligned struct spinlock lock;
     struct list tasks;      /* [task] */
+    const char *last_name;  /* its CPU's own */
 };
 
 #define QUEUE(n) \
@@ -44,6 +45,11 @@ bool task_is_pending(void)
     return is_pending;
 }
 
+const char *task_last_name(void)
+{
+    return queues[arch_cpu()].last_name;
+}
+
 bool task_run_one(void)
 {
     struct task_queue *q = &queues[arch_cpu()];
@@ -58,6 +64,7 @@ bool task_run_one(void)
         return false;
     }
     t = container_of(first, struct task, link);
+    q->last_name = t->name;
     if (t->run(t, &w) == -ERESTART) {
         spin_lock(&q->lock);
         list_append(&q->tasks, &t->link);

@@ -11,9 +11,12 @@
 
 #include "policy.h"
 
+/* The pages translated last, by kind of access: a string instruction comes
+ * back to them. Good for one emulation, as a processor's own would be. */
 struct view {
     struct vcpu *v;
     struct guest_paging pg;
+    struct { bool is_valid; gva_t page; gpa_t gpa; } last[P2M_X + 1];
 };
 
 static int read_entry(void *ctx, gpa_t gpa, void *buf, unsigned len)
@@ -25,9 +28,20 @@ static int read_entry(void *ctx, gpa_t gpa, void *buf, unsigned len)
 static int translate(struct view *w, gva_t a, unsigned access, gpa_t *gpa,
                      struct emul_fault *f)
 {
+    gva_t page = a & ~PAGE_MASK;
     struct guest_walk walk;
-    int err = guest_walk(&w->pg, a, access, read_entry, w->v->p2m, &walk);
+    int err;
 
+    if (w->last[access].is_valid && w->last[access].page == page) {
+        *gpa = w->last[access].gpa | (a & PAGE_MASK);
+        return 0;
+    }
+    err = guest_walk(&w->pg, a, access, read_entry, w->v->p2m, &walk);
+    if (err == 0) {
+        w->last[access].is_valid = true;
+        w->last[access].page = page;
+        w->last[access].gpa = walk.gpa & ~PAGE_MASK;
+    }
     if (err == -EFAULT) {
         *f = (struct emul_fault){ VECTOR_PF, walk.error, a };
     } else if (err == -ERANGE) {

@@ -16,7 +16,7 @@
 #include <quire/print.h>
 #include <quire/string.h>
 
-#define COST_COPY_PAGE 1000
+#define COST_COPY_PAGE 3000
 
 static int refuse(struct domain_build *b, const char *text, const char *name)
 {

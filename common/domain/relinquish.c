@@ -24,6 +24,10 @@
 
 #include "domain_life.h"
 
+/* Units, measured under -icount, beyond what p2m_relinquish() charges. */
+#define COST_DROP_OWN 180
+#define COST_DROP_SHARED 550
+
 void domain_drop_frame(struct domain *d, gfn_t gfn, const struct p2m_entry *e)
 {
     struct frame *f;
@@ -49,6 +53,10 @@ static void drop_entry(struct p2m *p, gfn_t gfn, const struct p2m_entry *e)
 
     domain_drop_frame(d, gfn, e);
     d->kill.gfns++;
+    if (d->kill_work != NULL) {
+        d->kill_work->left -= e->type == p2m_ram_shared ? COST_DROP_SHARED
+                                                        : COST_DROP_OWN;
+    }
 }
 
 static int deschedule(struct domain *d)
@@ -125,6 +133,7 @@ static int kill_slice(struct domain *d, struct work *w)
     if (d->kill_accepted == 0) {
         d->kill_accepted = start;
     }
+    d->kill_work = w;
     while (atomic_load(&d->kill_stage) != KILL_DONE) {
         err = run_stage(d, w);
         if (err != 0) {
@@ -136,6 +145,7 @@ static int kill_slice(struct domain *d, struct work *w)
             break;
         }
     }
+    d->kill_work = NULL;
     BUG_ON(err != 0 && err != -ERESTART);
     took = arch_now() - start;
     d->kill.busy += took;

@@ -164,7 +164,9 @@ bool run_loop_once(void)
     ticks_t start;
 
     arch_poll();
+    start = arch_now();
     grace_quiesce();
+    account(c, arch_now() - start, "grace", 0);
     start = arch_now();
     is_busy = timer_run_due();
     account(c, arch_now() - start, "timers", 0);
@@ -176,7 +178,7 @@ bool run_loop_once(void)
     start = arch_now();
     if (task_run_one()) {
         is_busy = true;
-        account(c, arch_now() - start, "task", 0);
+        account(c, arch_now() - start, task_last_name(), 0);
         if (task_is_pending() && arch_now() < c->task_turn_end) {
             return true;
         }

@@ -23,5 +23,7 @@ void task_queue(struct task *t, unsigned cpu);
 /** task_run_one() - run one slice of the first task of this CPU.
  *  True if there was one. Called by the run loop. */
 bool task_run_one(void);
+/** task_last_name() - of the task whose slice this CPU ran last. */
+const char *task_last_name(void);
 /** task_is_pending() - whether this CPU has a task waiting. */
 bool task_is_pending(void);
