@@ -16,7 +16,7 @@ const char *p2m_type_name(enum p2m_type t)
  * Memory that is somebody else's or a device's is never executed. A shared
  * page is readable and executable: only writes break sharing.
  */
-static const uint8_t type_rights[NR_P2M_TYPES] = {
+const uint8_t p2m_type_rights[NR_P2M_TYPES] = {
     [p2m_ram_rw] = P2M_R | P2M_W | P2M_X,
     [p2m_ram_ro] = P2M_R | P2M_X,
     [p2m_mmio_direct] = P2M_R | P2M_W,
@@ -29,8 +29,5 @@ static const uint8_t type_rights[NR_P2M_TYPES] = {
 
 unsigned p2m_rights(enum p2m_type t, unsigned tracking)
 {
-    unsigned rights = type_rights[t];
-
-    /* Every reason there is today watches writes. */
-    return tracking != 0 ? rights & ~P2M_W : rights;
+    return npte_rights(t, tracking);
 }

@@ -31,7 +31,8 @@ typedef uint64_t npte_t;
 #define NPTE_MFN UINT64_C(0x000ffffffffff000)
 #define NPTE_TYPE_SHIFT 52
 #define NPTE_TRACKING_SHIFT 58
-#define NPTE_NX (UINT64_C(1) << 63)
+#define NPTE_NX_SHIFT 63
+#define NPTE_NX (UINT64_C(1) << NPTE_NX_SHIFT)
 
 #define NPT_LEVELS 4u
 #define NPT_BITS 9u
@@ -48,6 +49,18 @@ static inline unsigned npt_index(uint64_t gfn, unsigned level)
     return (gfn >> npt_order(level)) % NPT_ENTRIES;
 }
 
+/* By type alone; entry.c says why. */
+extern const uint8_t p2m_type_rights[NR_P2M_TYPES];
+
+static inline unsigned npte_rights(enum p2m_type type, unsigned tracking)
+{
+    /* Every reason there is today watches writes. */
+    return p2m_type_rights[type] & ~(tracking != 0 ? P2M_W : 0);
+}
+
+/* The bits have their places in common, but for one inverted. */
+static_assert(P2M_R == NPTE_P && P2M_W == NPTE_W, "rights as in an entry");
+
 /** npte_make() - a leaf of @level; p2m_invalid makes a hole. */
 static inline npte_t npte_make(mfn_t mfn, enum p2m_type type,
                                unsigned tracking, unsigned level)
@@ -58,7 +71,7 @@ static inline npte_t npte_make(mfn_t mfn, enum p2m_type type,
     if (type == p2m_invalid) {
         return 0;
     }
-    rights = p2m_rights(type, tracking);
+    rights = npte_rights(type, tracking);
     /* MFN_INVALID becomes a field of ones, which is no RAM. */
     e = ((mfn.n << PAGE_SHIFT) & NPTE_MFN) | NPTE_U | NPTE_A | NPTE_D |
         (npte_t)type << NPTE_TYPE_SHIFT |
@@ -66,16 +79,8 @@ static inline npte_t npte_make(mfn_t mfn, enum p2m_type type,
     if (level > 1) {
         e |= NPTE_PS;
     }
-    if (rights & P2M_R) {
-        e |= NPTE_P;
-    }
-    if (rights & P2M_W) {
-        e |= NPTE_W;
-    }
-    if (!(rights & P2M_X)) {
-        e |= NPTE_NX;
-    }
-    return e;
+    e |= rights & (P2M_R | P2M_W);
+    return e | (npte_t)((rights & P2M_X) == 0) << NPTE_NX_SHIFT;
 }
 
 static inline npte_t npte_make_table(mfn_t mfn)

@@ -75,6 +75,8 @@ static void flush(struct p2m *p)
     uint64_t stay[MAX_CPUS];
     unsigned nr = arch_nr_cpus();
 
+    /* Inside an access this CPU would wait for itself. */
+    ASSERT(presence[arch_cpu()].entries % 2 == 0);
     atomic_fetch_add(&p->generation, 1);
     atomic_fetch_add_explicit(&p->nr_flushes, 1, memory_order_relaxed);
     for (unsigned cpu = 0; cpu < nr; cpu++) {

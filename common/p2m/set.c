@@ -5,8 +5,8 @@
 #include "batch.h"
 
 /* Store an entry, and keep the list of tables that have none left. */
-static npte_t write_entry(struct p2m_batch *b, struct p2m_table *t,
-                          unsigned i, npte_t e)
+static inline __attribute__((always_inline)) npte_t
+write_entry(struct p2m_batch *b, struct p2m_table *t, unsigned i, npte_t e)
 {
     npte_t old = p2m_table_write(t, i, e);
 
@@ -138,13 +138,15 @@ static inline void count_type(struct p2m *p, npte_t e, uint64_t delta)
     }
 }
 
-static inline void replace(struct p2m_batch *b, struct p2m_table *t,
-                           uint64_t gfn, npte_t e)
+/* @level is @t's; where it is a constant much of this goes away. */
+static inline __attribute__((always_inline)) void
+replace(struct p2m_batch *b, struct p2m_table *t, unsigned level,
+        uint64_t gfn, npte_t e)
 {
-    uint64_t nr = UINT64_C(1) << npt_order(t->level);
-    npte_t old = write_entry(b, t, npt_index(gfn, t->level), e);
+    uint64_t nr = UINT64_C(1) << npt_order(level);
+    npte_t old = write_entry(b, t, npt_index(gfn, level), e);
 
-    if (unlikely(npte_is_table(old, t->level))) {
+    if (unlikely(npte_is_table(old, level))) {
         bury_subtree(b, p2m_table_of(npte_mfn(old)));
         old = 0;
     }
@@ -157,26 +159,36 @@ static inline void replace(struct p2m_batch *b, struct p2m_table *t,
     p2m_batch_note(b, gfn, nr);
 }
 
-void p2m_set(struct p2m_batch *b, gfn_t gfn, mfn_t mfn, unsigned order,
-             enum p2m_type type)
+static __attribute__((noinline)) void
+set_superpage(struct p2m_batch *b, gfn_t gfn, mfn_t mfn, unsigned order,
+              enum p2m_type type)
 {
     unsigned level = 1 + order / NPT_BITS;
-    bool grow_holes = type != p2m_invalid;
     struct p2m_table *t;
 
-    ASSERT(order == P2M_ORDER_4K || order == P2M_ORDER_2M ||
-           order == P2M_ORDER_1G);
+    ASSERT(order == P2M_ORDER_2M || order == P2M_ORDER_1G);
     ASSERT((gfn.n & ((UINT64_C(1) << order) - 1)) == 0);
     ASSERT(mfn_eq(mfn, MFN_INVALID) ||
            (mfn.n & ((UINT64_C(1) << order) - 1)) == 0);
-    BUG_ON(gfn.n >> P2M_GFN_BITS != 0);
-    if (likely(level == 1)) {
-        t = leaf_table(b, gfn.n, grow_holes);
-    } else {
-        t = descend(b, gfn.n, level, grow_holes);
-    }
+    t = descend(b, gfn.n, level, type != p2m_invalid);
     if (t != NULL) {
-        replace(b, t, gfn.n, npte_make(mfn, type, 0, level));
+        replace(b, t, level, gfn.n, npte_make(mfn, type, 0, level));
+    }
+}
+
+void p2m_set(struct p2m_batch *b, gfn_t gfn, mfn_t mfn, unsigned order,
+             enum p2m_type type)
+{
+    struct p2m_table *t;
+
+    BUG_ON(gfn.n >> P2M_GFN_BITS != 0);
+    if (unlikely(order != P2M_ORDER_4K)) {
+        set_superpage(b, gfn, mfn, order, type);
+        return;
+    }
+    t = leaf_table(b, gfn.n, type != p2m_invalid);
+    if (t != NULL) {
+        replace(b, t, 1, gfn.n, npte_make(mfn, type, 0, 1));
     }
 }
 
@@ -190,5 +202,5 @@ void p2m_set_tracking(struct p2m_batch *b, gfn_t gfn, unsigned tracking)
     BUG_ON(t == NULL);
     e = p2m_table_read(t, npt_index(gfn.n, 1));
     BUG_ON(npte_is_hole(e));
-    replace(b, t, gfn.n, npte_make(npte_mfn(e), npte_type(e), tracking, 1));
+    replace(b, t, 1, gfn.n, npte_make(npte_mfn(e), npte_type(e), tracking, 1));
 }

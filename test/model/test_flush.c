@@ -436,6 +436,37 @@ TEST(no_entry_slips_past_a_flush)
     teardown();
 }
 
+/* A table comes and goes under those who look without a lock. */
+static void look_at_what_goes(void *arg)
+{
+    struct p2m *p = w.map[0];
+    ticks_t end = arch_now() + arch_tick_hz() / 2 * test_rounds;
+    uint64_t gfn = UINT64_C(0x80000000);
+
+    (void)arg;
+    for (unsigned i = 0; arch_now() < end; i++) {
+        struct p2m_entry e;
+
+        if (arch_cpu() == 0) {
+            BUG_ON(test_p2m_set(p, gfn, MFN(0x9999), 0, p2m_mmio_direct));
+            BUG_ON(test_p2m_set(p, gfn, MFN_INVALID, 0, p2m_invalid));
+        } else {
+            e = p2m_lookup(p, GFN(gfn));
+            BUG_ON(e.type != p2m_invalid && e.mfn.n != 0x9999);
+        }
+        if (arch_cpu() == 0 || i % 64 == 0) {
+            grace_quiesce();
+        }
+    }
+}
+
+TEST(tables_outlast_those_who_look)
+{
+    setup();
+    host_run_on_cpus(3, look_at_what_goes, NULL);
+    teardown();
+}
+
 /* Everybody changes the map that everybody runs on: waiters wait for CPUs
  * that wait for others, and none for long. */
 static void flush_at_once(void *arg)
