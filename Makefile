@@ -26,7 +26,7 @@ FREE := -ffreestanding -fno-pic -no-pie -mno-red-zone -mno-mmx -mno-sse \
 
 COMMON := $(sort $(wildcard common/*/*.c))
 
-.PHONY: all hv guests host test test-host test-boot check clean
+.PHONY: all hv guests host test test-host test-tsan mutate check clean
 all: hv guests
 
 # ---- the hypervisor -------------------------------------------------------
@@ -118,6 +118,11 @@ check:
 	python3 tools/layercheck.py
 test-host: $(TESTS:%=$(B)/host/asan/%)
 	python3 tools/runtests.py $^
+# Sweeps, not part of `make test`.
+test-tsan: $(TESTS:%=$(B)/host/tsan/%)
+	python3 tools/runtests.py --timeout 600 $^
+mutate: all $(TESTS:%=$(B)/host/asan/%)
+	python3 tools/mutate.py
 test: all $(TESTS:%=$(B)/host/asan/%)
 	python3 tools/layercheck.py
 	python3 tools/runtests.py $(TESTS:%=$(B)/host/asan/%) \
