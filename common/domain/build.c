@@ -24,6 +24,10 @@
 
 #define MAX_PAGES_SLACK 16      /* shared_info and the like */
 
+/* Units. */
+#define COST_ALLOC 6000         /* domain_alloc() */
+#define COST_VCPU 6000
+
 int domain_config_memory(struct domain_config *c, uint64_t bytes)
 {
     uint64_t low = MIN(bytes, MMIO_HOLE_START);
@@ -154,7 +158,7 @@ static int build_vcpus(struct domain *d, struct domain_build *b,
         if (domain_vcpu_create(d) != 0) {
             return refuse(b->why, -ENOMEM, "no memory for its vCPUs");
         }
-        if (work_spend(w, 3000)) {
+        if (work_spend(w, COST_VCPU)) {
             return -ERESTART;
         }
     }
@@ -238,6 +242,9 @@ int domain_create(const struct domain_config *c, struct domain **dp,
         }
         if (err != 0) {
             return err;
+        }
+        if (work_spend(w, COST_ALLOC)) {
+            return -ERESTART;
         }
     }
     b = (*dp)->build;

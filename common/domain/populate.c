@@ -18,7 +18,7 @@
 #include "domain_life.h"
 
 #define BATCH 16
-#define COST_PAGE 800       /* allocate, zero and set one */
+#define COST_PAGE 1500      /* allocate, zero and set one */
 #define COST_BLOCK 2000
 
 static void zero_frame(mfn_t mfn)

@@ -81,7 +81,7 @@ enum emul_result {
     EMUL_UNHANDLED,     /* not an instruction we emulate; nothing changed */
 };
 
-#define EMUL_REP_MAX 64     /* iterations of a REP a call */
+#define EMUL_REP_MAX 12     /* iterations of a REP a call */
 
 struct emul {
     struct vcpu_regs *regs;             /* updated */
