@@ -234,6 +234,9 @@ static int replace_locked(struct domain *d, struct p2m_batch *b, gfn_t gfn,
     p2m_set(b, gfn, new == NULL ? MFN_INVALID : frame_to_mfn(new),
             P2M_ORDER_4K, new == NULL ? p2m_invalid : p2m_ram_rw);
     if (old != NULL) {
+        /* As long as somebody may read a shared page its pair must stay, or
+         * another sharer could be the last and write to it. */
+        p2m_batch_flush(b);
         domain_drop_frame(d, gfn, e);
         p2m_batch_put_frame(b, old);
     }

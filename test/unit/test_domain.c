@@ -225,6 +225,53 @@ TEST(memory_around_the_hole)
     CHECK_EQ(domain_config_memory(&c, 4097), -EINVAL);
 }
 
+/* What a listener, who runs before the flush, sees of the other sharer. */
+static struct domain *other;
+static uint64_t sharers_at_change;
+
+static void on_change(struct p2m_listener *l, struct p2m *p, gfn_t gfn,
+                      uint64_t nr)
+{
+    struct share_info info = { .sharers = 0 };
+
+    (void)l;
+    (void)p;
+    (void)nr;
+    /* The other's id is the larger one, so its lock may follow ours. */
+    if (share_debug_gfn(other->p2m, gfn, &info) == 0) {
+        sharers_at_change = info.sharers;
+    }
+}
+
+/*
+ * While a CPU may still read the page of a shared gfn that is being removed,
+ * its pair must stay: without it the other sharer would be the last, keep the
+ * frame and write.
+ */
+TEST(a_removed_gfn_is_flushed_before_its_pair_goes)
+{
+    struct p2m_listener listener = { .changed = on_change };
+    struct domain *d;
+    struct share_merge m = { 0 };
+    share_handle_t h, k;
+
+    test_machine(4096, 1);
+    d = make(16);
+    other = make(16);
+    CHECK(d->id < other->id);
+    CHECK_EQ(share_nominate(d->p2m, GFN(3), &h), 0);
+    CHECK_EQ(share_nominate(other->p2m, GFN(3), &k), 0);
+    CHECK_EQ(share_frames(d->p2m, GFN(3), h, other->p2m, GFN(3), k, &m,
+                          NULL), 0);
+    p2m_add_listener(d->p2m, &listener);
+    sharers_at_change = 0;
+    CHECK_EQ(domain_remove_gfn(d, GFN(3)), 0);
+    CHECK_EQ(sharers_at_change, 2);
+    p2m_remove_listener(d->p2m, &listener);
+    test_kill(d);
+    test_kill(other);
+}
+
 TEST(superpages_where_aligned)
 {
     static const struct script_step steps[] = {
