@@ -63,11 +63,14 @@ static inline void test_p2m_destroy(struct p2m *p)
     CHECK_EQ(owner_release(id), 0);
 }
 
-/* Nothing of any p2m is left. */
+/* Nothing of any p2m is left, and the heap has no object at all. */
 static inline void test_p2m_all_gone(void)
 {
+    struct heap_stats h;
     struct mem_totals t;
 
+    heap_stats_get(&h);
+    CHECK_EQ(h.objects, 0);
     mem_totals_get(&t);
     CHECK_EQ(t.frames[FRAME_TABLE], 0);
     CHECK_EQ(t.frames[FRAME_GUEST], 0);
