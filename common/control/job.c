@@ -180,6 +180,9 @@ static void finish(struct job *job, int err)
             job->domain[i] = NULL;
         }
     }
+    if (err == 0 && job->done != 0) {
+        reply_number(&job->reply, "busy_ticks", job->busy);
+    }
     reply_finish(&job->reply, err, job->message,
                  job->has_done ? &job->done : NULL);
     job->finished = true;
@@ -205,11 +208,14 @@ static int run(struct task *t, struct work *w)
     int err;
 
     if (!job->finished) {
+        ticks_t since = arch_now();
+
         job->sleeping = false;
         err = resolve_domains(job, w);
         if (err == 0) {
             err = job->command->run(job, w);
         }
+        job->busy += arch_now() - since;
         if (err == -ERESTART) {
             /* Asleep: the timer queues the task again. */
             return job->sleeping ? 0 : -ERESTART;
@@ -305,6 +311,7 @@ static void prepare(struct job *job, bool to_port, unsigned cpu)
     job->shuts_down = false;
     job->reply_of = NULL;
     job->done = 0;
+    job->busy = 0;
     job->error = 0;
     job->message[0] = '\0';
     job->cpu = cpu;

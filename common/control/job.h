@@ -64,6 +64,7 @@ struct job {
     struct job *reply_of;       /* join: emit this one's reply instead */
     bool has_done;              /* an error says how far it came: */
     uint64_t done;              /* items finished, of a range or a count */
+    ticks_t busy;               /* inside the command's slices */
     int error;
     char message[224];
     struct reply reply;
