@@ -33,8 +33,14 @@
 #define IOAPIC_REDIRECTION 0x10
 
 #define PIT_HZ 1193182
-#define WINDOWS 8
-#define WINDOW_MS 2
+#define PIT_CHANNEL_2 0x42
+#define PIT_COMMAND 0x43
+#define PIT_GATE 0x61
+#define PIT_OUTPUT 0x20         /* in PIT_GATE: the count has passed 0 */
+#define CALIBRATE_MS 10
+#define SAMPLES 4
+#define POLLS_MAX 1000000
+#define TRIES_MAX 100
 
 static uint64_t tsc_hz, timer_hz;
 
@@ -73,6 +79,11 @@ void apic_send(uint32_t to, uint32_t command)
     }
 }
 
+void apic_stop_others(void)
+{
+    lapic_write(LAPIC_ICR_LOW, ICR_NMI_TO_OTHERS);
+}
+
 void ioapic_route(unsigned irq, uint8_t vector)
 {
     *device(IOAPIC, 0) = IOAPIC_REDIRECTION + irq * 2 + 1;
@@ -81,47 +92,84 @@ void ioapic_route(unsigned irq, uint8_t vector)
     *device(IOAPIC, 0x10) = vector;     /* fixed, edge, high, not masked */
 }
 
-/* One window: channel 2 of the PIT counts down, gated by port 0x61. */
-static void measure_window(uint64_t *tsc, uint64_t *timer)
-{
-    unsigned count = PIT_HZ * WINDOW_MS / 1000;
-    uint8_t gate = (uint8_t)((inb(0x61) & ~2) | 1);
-
-    outb(0x61, gate & 0xfe);
-    outb(0x43, 0xb0);                   /* channel 2, mode 0, both bytes */
-    outb(0x42, count & 0xff);
-    outb(0x42, (uint8_t)(count >> 8));
-    outb(0x61, gate);
-    *tsc = arch_now();
-    *timer = lapic_read(LAPIC_TIMER_CURRENT);
-    while ((inb(0x61) & 0x20) == 0) {
-        arch_relax();
-    }
-    *tsc = arch_now() - *tsc;
-    *timer -= lapic_read(LAPIC_TIMER_CURRENT);
-}
+struct sample {
+    ticks_t tsc;
+    uint32_t timer;
+    uint16_t pit;
+};
 
 /*
- * A window can only come out too long: an emulator's CPU is descheduled now
- * and then. So the shortest of several is the best.
+ * The three clocks at one moment: of several readings the one that took the
+ * fewest ticks, for an emulator may be descheduled in the middle of one.
  */
-void apic_calibrate(void)
+static struct sample take_sample(void)
 {
-    uint64_t tsc = UINT64_MAX, timer = UINT64_MAX;
+    struct sample best = { .tsc = 0 };
+    ticks_t least = UINT64_MAX;
 
+    for (unsigned i = 0; i < SAMPLES; i++) {
+        ticks_t before = arch_now(), after;
+        struct sample s = { .tsc = before };
+
+        outb(PIT_COMMAND, 0x80);        /* latch channel 2 */
+        s.timer = lapic_read(LAPIC_TIMER_CURRENT);
+        after = arch_now();
+        s.pit = inb(PIT_CHANNEL_2);
+        s.pit = (uint16_t)(s.pit | inb(PIT_CHANNEL_2) << 8);
+        if (after - before < least) {
+            least = after - before;
+            best = s;
+        }
+    }
+    return best;
+}
+
+/* Both rates, against channel 2 of the PIT as it counts down from 65536 (55
+ * ms). False: that was over before the second sample. */
+static bool measure(void)
+{
+    uint8_t gate = (uint8_t)((inb(PIT_GATE) & ~2) | 1);
+    struct sample first, last;
+    unsigned polls = 0;
+    uint64_t counts;
+
+    outb(PIT_GATE, gate & 0xfe);
+    outb(PIT_COMMAND, 0xb0);            /* channel 2, mode 0, both bytes */
+    outb(PIT_CHANNEL_2, 0xff);
+    outb(PIT_CHANNEL_2, 0xff);
     lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
     lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
-    for (unsigned i = 0; i < WINDOWS; i++) {
-        uint64_t t, l;
-
-        measure_window(&t, &l);
-        tsc = MIN(tsc, t);
-        timer = MIN(timer, l);
-    }
+    outb(PIT_GATE, gate);
+    first = take_sample();
+    do {
+        arch_relax();
+        last = take_sample();
+        counts = (uint64_t)first.pit - last.pit;
+        if (polls++ == POLLS_MAX) {
+            panic("the PIT does not count");
+        }
+        if ((inb(PIT_GATE) & PIT_OUTPUT) != 0) {
+            return false;
+        }
+        if (counts > UINT16_MAX) {
+            return false;       /* it had not begun to count */
+        }
+    } while (counts < PIT_HZ * CALIBRATE_MS / 1000);
     lapic_write(LAPIC_TIMER_INITIAL, 0);
     lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
-    tsc_hz = tsc * 1000 / WINDOW_MS;
-    timer_hz = timer * 1000 / WINDOW_MS;
+    tsc_hz = (last.tsc - first.tsc) * PIT_HZ / counts;
+    timer_hz = (uint64_t)(first.timer - last.timer) * PIT_HZ / counts;
+    return true;
+}
+
+void apic_calibrate(void)
+{
+    for (unsigned tries = 0; !measure(); tries++) {
+        if (tries == TRIES_MAX) {
+            panic("no %u ms without interruption to measure time",
+                  CALIBRATE_MS);
+        }
+    }
     if (tsc_hz < 1000000 || timer_hz < 1000000) {
         panic("clocks do not run: TSC %lu Hz, APIC timer %lu Hz", tsc_hz,
               timer_hz);
