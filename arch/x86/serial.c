@@ -17,11 +17,13 @@
 #define LSR_DATA_READY 0x01
 #define LSR_TX_EMPTY 0x20
 #define FIFO_DEPTH 16
+#define LOG_POLLS_MAX 2000000   /* seconds, on any machine */
 
 struct uart {
     uint16_t port;
     bool present;
     unsigned room;      /* bytes the transmit FIFO surely takes */
+    bool stuck;         /* the other end has not read for long */
 };
 static struct uart com1 = { .port = COM1 }, com2 = { .port = COM2 };
 
@@ -29,6 +31,7 @@ static struct uart com1 = { .port = COM1 }, com2 = { .port = COM2 };
 #define RING_SIZE 4096
 static uint8_t ring[RING_SIZE];
 static unsigned ring_head, ring_tail;
+static bool ring_was_full;      /* more may wait in the UART */
 
 static void uart_init(struct uart *u, uint8_t interrupts)
 {
@@ -49,46 +52,75 @@ void serial_init(void)
     uart_init(&com2, 0x01);
 }
 
-static void uart_putc(struct uart *u, char c)
+static bool is_tx_empty(const struct uart *u)
 {
-    if (!u->present) {
-        return;
-    }
+    return (inb(u->port + UART_LSR) & LSR_TX_EMPTY) != 0;
+}
+
+static void uart_put(struct uart *u, char c)
+{
     if (u->room == 0) {
-        while ((inb(u->port + UART_LSR) & LSR_TX_EMPTY) == 0) {
-            arch_relax();
-        }
         u->room = FIFO_DEPTH;
     }
     u->room--;
     outb(u->port + UART_DATA, (uint8_t)c);
 }
 
+/* Whoever reads the log must not hold the machine up for ever: bytes are
+ * dropped while nobody takes them. */
+static void log_putc(char c)
+{
+    if (!com1.present) {
+        return;
+    }
+    for (unsigned polls = 0; com1.room == 0 && !is_tx_empty(&com1); polls++) {
+        if (com1.stuck || polls == LOG_POLLS_MAX) {
+            com1.stuck = true;
+            return;
+        }
+        arch_relax();
+    }
+    com1.stuck = false;
+    uart_put(&com1, c);
+}
+
 void arch_putc(char c)
 {
     if (c == '\n') {
-        uart_putc(&com1, '\r');
+        log_putc('\r');
     }
-    uart_putc(&com1, c);
+    log_putc(c);
 }
 
+/* A reply waits for its reader: dropping a byte would garble it. */
 void arch_control_putc(char c)
 {
-    uart_putc(&com2, c);
+    if (!com2.present) {
+        return;
+    }
+    while (com2.room == 0 && !is_tx_empty(&com2)) {
+        arch_relax();
+    }
+    uart_put(&com2, c);
 }
 
 void serial_control_interrupt(void)
 {
-    while (com2.present && (inb(COM2 + UART_LSR) & LSR_DATA_READY) != 0 &&
-           ring_head - ring_tail < RING_SIZE) {
+    ring_was_full = false;
+    while (com2.present && (inb(COM2 + UART_LSR) & LSR_DATA_READY) != 0) {
+        if (ring_head - ring_tail == RING_SIZE) {
+            /* The UART's interrupt line stays up, so that no edge comes
+             * until arch_control_getc() has taken what is left. */
+            ring_was_full = true;
+            return;
+        }
         ring[ring_head++ % RING_SIZE] = inb(COM2 + UART_DATA);
     }
 }
 
 int arch_control_getc(void)
 {
-    if (ring_head == ring_tail) {
-        /* What did not fit the ring waits in the UART. */
+    if (ring_head == ring_tail && ring_was_full) {
         serial_control_interrupt();
     }
     return ring_head == ring_tail ? -1 : ring[ring_tail++ % RING_SIZE];
