@@ -30,7 +30,7 @@ static bool is_summed(const void *p, uint32_t n)
     return sum == 0;
 }
 
-static const struct rsdp *find_rsdp(uint64_t start, uint64_t end)
+static const struct rsdp *search_rsdp(uint64_t start, uint64_t end)
 {
     for (uint64_t a = start; a < end; a += 16) {
         const struct rsdp *r = at(a);
@@ -41,6 +41,19 @@ static const struct rsdp *find_rsdp(uint64_t start, uint64_t end)
         }
     }
     return NULL;
+}
+
+/* In the first KiB of the extended BIOS data area, whose segment is the word
+ * at 0x40e, or in the BIOS itself (ACPI 5.2.5.1). */
+static const struct rsdp *find_rsdp(void)
+{
+    uint64_t ebda = (uint64_t)*(const uint16_t *)at(0x40e) << 4;
+    const struct rsdp *r = NULL;
+
+    if (ebda >= 0x80000 && ebda <= 0xa0000 - 1024) {
+        r = search_rsdp(ebda, ebda + 1024);
+    }
+    return r != NULL ? r : search_rsdp(0xe0000, 0x100000);
 }
 
 static const struct header *find_table(const struct rsdp *r, const char *name)
@@ -68,7 +81,7 @@ static const struct header *find_table(const struct rsdp *r, const char *name)
 
 unsigned acpi_find_cpus(uint32_t *ids, unsigned max)
 {
-    const struct rsdp *r = find_rsdp(0xe0000, 0x100000);
+    const struct rsdp *r = find_rsdp();
     const struct header *madt = r != NULL ? find_table(r, "APIC") : NULL;
     const uint8_t *p, *end;
     unsigned n = 0;

@@ -26,15 +26,15 @@ struct mbi_mmap { uint32_t size; uint64_t base, length; uint32_t type; }
 
 extern const uint8_t image_start[], image_end[];
 
-static char cmdline[1024];
-static char module_text[MAX_MODULES][256];
+static char cmdline[2048];
+static char module_text[MAX_MODULES][1024];
 
 static const void *at(uint64_t addr)
 {
     return (const void *)(DIRECTMAP + addr);
 }
 
-static void copy_text(char *to, size_t size, uint64_t from)
+static void copy_text(char *to, size_t size, uint64_t from, const char *what)
 {
     const char *s = at(from);
     size_t n = 0;
@@ -43,6 +43,9 @@ static void copy_text(char *to, size_t size, uint64_t from)
         to[n] = s[n];
     }
     to[n] = '\0';
+    if (s[n] != '\0') {
+        log_warn("%s cut after %zu bytes: %.32s...", what, n, to);
+    }
 }
 
 /* Insert [start, end) in order; overlapping neighbours become one. */
@@ -81,8 +84,12 @@ static void read_memory_map(const struct mbi *m, struct boot_info *info)
     while (p + sizeof(struct mbi_mmap) <= end) {
         const struct mbi_mmap *e = at(p);
         uint64_t first = (e->base + PAGE_MASK) >> PAGE_SHIFT;
-        uint64_t last = (e->base + e->length) >> PAGE_SHIFT;
+        uint64_t last;
 
+        if (__builtin_add_overflow(e->base, e->length, &last)) {
+            last = UINT64_MAX;
+        }
+        last >>= PAGE_SHIFT;
         first = MAX(first, LOW_END >> PAGE_SHIFT);
         last = MIN(last, (uint64_t)DIRECTMAP_GIB << (30 - PAGE_SHIFT));
         if (e->type == MMAP_RAM) {
@@ -131,7 +138,7 @@ void multiboot_read(maddr_t mbi, struct boot_info *info)
         }
     }
     if ((m->flags & MBI_CMDLINE) != 0) {
-        copy_text(cmdline, sizeof(cmdline), m->cmdline);
+        copy_text(cmdline, sizeof(cmdline), m->cmdline, "command line");
     }
     cmdline_set(skip_path(cmdline));
 }
@@ -172,7 +179,8 @@ void multiboot_modules(maddr_t mbi)
             log_warn("boot module %u ends before it starts", i);
             continue;
         }
-        copy_text(module_text[i], sizeof(module_text[i]), mods[i].string);
+        copy_text(module_text[i], sizeof(module_text[i]), mods[i].string,
+                  "module string");
         register_module(&mods[i], module_text[i]);
     }
 }
