@@ -30,21 +30,36 @@
 void boot_main(uint32_t magic, uint32_t mbi);
 
 static struct boot_info info;
-static _Atomic bool machine_is_up;
+static _Atomic bool machine_is_up, machine_is_dying;
 
-_Noreturn void arch_die(int status)
+static _Noreturn void halt(void)
 {
-    outb(EXIT_PORT, status == 0 ? EXIT_CODE_SUCCESS
-                    : status == DIE_PANIC ? EXIT_CODE_PANIC
-                                                : EXIT_CODE_FAILURE);
-    for (;;) {      /* a machine without the device stops here */
+    for (;;) {
         __asm__ volatile("cli; hlt");
     }
 }
 
+void boot_halt_if_dying(void)
+{
+    if (machine_is_dying) {
+        halt();
+    }
+}
+
+_Noreturn void arch_die(int status)
+{
+    machine_is_dying = true;
+    outb(EXIT_PORT, status == 0 ? EXIT_CODE_SUCCESS
+                    : status == DIE_PANIC ? EXIT_CODE_PANIC
+                                                : EXIT_CODE_FAILURE);
+    /* A machine without the device stops here, all of it. */
+    apic_stop_others();
+    halt();
+}
+
 uint64_t arch_entropy(void)
 {
-    uint64_t v = arch_now();
+    uint64_t seed = arch_now(), random = 0;
     uint32_t out[4];
 
     if (cmdline_has("seed")) {
@@ -52,9 +67,9 @@ uint64_t arch_entropy(void)
     }
     cpuid(1, 0, out);
     if ((out[2] >> 30 & 1) != 0) {
-        __asm__ volatile("rdrand %0" : "=r"(v) : : "cc");
+        __asm__ volatile("rdrand %0" : "=r"(random) : : "cc");
     }
-    return v;
+    return seed ^ random;       /* 0 when it has none to give */
 }
 
 void boot_cpu_init(void)
@@ -71,7 +86,7 @@ void boot_cpu_init(void)
 _Noreturn void boot_cpu_run(void)
 {
     while (!machine_is_up) {
-        arch_relax();
+        arch_idle();
     }
     run_loop();
 }
@@ -83,7 +98,7 @@ static void log_banner(ticks_t since)
     mem_totals_get(&t);
     log_info("Quire " QUIRE_VERSION ": %u CPUs, %lu MiB of RAM, %lu MiB free, "
              "%lu MHz, up after %lu us", arch_nr_cpus(), t.total >> 8,
-             t.frames[FRAME_FREE] >> 8, arch_tick_hz() / 1000000,
+             t.frames[FRAME_FREE] >> 8, (arch_tick_hz() + 500000) / 1000000,
              (arch_now() - since) / (arch_tick_hz() / 1000000));
 }
 
@@ -91,8 +106,8 @@ static void start_control(void)
 {
     const struct boot_module *m = boot_module_find("commands");
 
-    serial_control_interrupt();
     ioapic_route(COM2_IRQ, VECTOR_CONTROL);
+    serial_control_interrupt();     /* its input is edge-triggered */
     control_init(m != NULL ? m->data : NULL, m != NULL ? m->size : 0);
 }
 
@@ -108,7 +123,6 @@ void boot_main(uint32_t magic, uint32_t mbi)
         panic("not booted by a Multiboot 1 loader: magic 0x%x", magic);
     }
     multiboot_read(mbi, &info);
-    log_level_now = (int)cmdline_u64("loglevel", LOG_INFO);
     paging_init(info.ram_end);
     percpu_init(0, 0);      /* its guard pages, in the tables just built */
     multiboot_modules(mbi);
@@ -124,5 +138,8 @@ void boot_main(uint32_t magic, uint32_t mbi)
     start_control();
     log_banner(since);
     machine_is_up = true;
+    for (unsigned cpu = 1; cpu < arch_nr_cpus(); cpu++) {
+        arch_kick(cpu);
+    }
     run_loop();
 }

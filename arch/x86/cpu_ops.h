@@ -16,6 +16,8 @@ static inline uint8_t inb(uint16_t port)
     return v;
 }
 
+#define MSR_GS_BASE 0xc0000101
+
 static inline uint64_t rdmsr(uint32_t msr)
 {
     uint32_t lo, hi;

@@ -5,7 +5,8 @@
  *   0 .. 4K                    unmapped: a null pointer faults
  *   TRAMPOLINE                 R+X, for application processors
  *   image at 1 MiB             text R+X, rodata R, data R+W
- *   DIRECTMAP + 0 .. all RAM   R+W, 1G pages; devices below 4G uncached
+ *   DIRECTMAP + 0 .. all RAM   R+W, 1G pages; devices below 4G uncached; the
+ *                              image's text and rodata R
  */
 #pragma once
 
@@ -13,7 +14,6 @@
 
 /** paging_init() - build the tables for RAM below @end, and load them. */
 void paging_init(maddr_t end);
-/** paging_load() - the same tables, on another CPU. */
-void paging_load(void);
-/** paging_unmap_image_page() - make a page of the image fault. Boot only. */
+/** paging_unmap_image_page() - make a page of the image fault, in the direct
+ *  map too. Boot only: no other CPU has touched it yet. */
 void paging_unmap_image_page(const void *page);

@@ -12,7 +12,6 @@
 #include "paging.h"
 #include "traps.h"
 
-#define MSR_GS_BASE 0xc0000101
 
 struct percpu percpu[MAX_CPUS];
 
@@ -71,4 +70,30 @@ void percpu_load(unsigned id)
         : "rax", "memory");
     wrmsr(MSR_GS_BASE, (uint64_t)c);
     traps_load();
+}
+
+static int slot_of(uint64_t addr)
+{
+    uint64_t start = (uint64_t)cpu_stacks;
+
+    return addr >= start && addr < start + sizeof(cpu_stacks)
+           ? (int)((addr - start) / SLOT_SIZE) : -1;
+}
+
+void percpu_recover(const void *sp)
+{
+    uint64_t gs = rdmsr(MSR_GS_BASE) - (uint64_t)percpu;
+    int id = slot_of((uint64_t)sp);
+
+    if (gs >= sizeof(percpu) || gs % sizeof(percpu[0]) != 0) {
+        wrmsr(MSR_GS_BASE, (uint64_t)&percpu[MAX(id, 0)]);
+    }
+}
+
+int percpu_guard_owner(uint64_t addr)
+{
+    int id = slot_of(addr);
+    uint64_t offset = addr - (uint64_t)cpu_stacks;
+
+    return id >= 0 && offset % SLOT_SIZE < PAGE_SIZE ? id : -1;
 }

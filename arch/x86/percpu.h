@@ -37,7 +37,12 @@ struct percpu {
 
 extern struct percpu percpu[MAX_CPUS];
 
-/** percpu_init() - stacks (from frames) for @id; before it comes up. */
+/** percpu_init() - stacks and tables for @id; before it comes up. */
 void percpu_init(unsigned id, uint32_t apic_id);
 /** percpu_load() - GDT, IDT, TSS and %gs of this CPU. */
 void percpu_load(unsigned id);
+/** percpu_recover() - make %gs right again if it is not: a trap can come where
+ *  it is a guest's. @sp: a stack address, which tells whose stack it is. */
+void percpu_recover(const void *sp);
+/** percpu_guard_owner() - the CPU whose guard page holds @addr, or -1. */
+int percpu_guard_owner(uint64_t addr);

@@ -1,7 +1,6 @@
 /*
- * selftest.c - deliberate faults: 1 #PF, 2 #UD, 3 a null pointer, 4 panic,
- * 5 a stack that overflows into its guard page, 6 a write to code, 7 a jump
- * to data, 8 a hang under test's time limit. Chosen by `selftest=N`.
+ * selftest.c - deliberate faults, chosen by `selftest=NAME` in a debug build;
+ * test/boot/test_boot.py expects each to be reported and to end the machine.
  */
 #include "selftest.h"
 
@@ -10,53 +9,106 @@
 #include <quire/panic.h>
 #include <quire/types.h>
 
-static uint64_t data = 0xc3;
+#ifdef QUIRE_DEBUG
 
-static unsigned overflow(unsigned depth)
+#include "cpu_ops.h"
+#include "layout.h"
+#include "percpu.h"
+
+#define NOWHERE UINT64_C(0x4000000000)     /* no page is mapped there */
+
+static uint64_t ret_insn = 0xc3;
+
+static void write_to(uint64_t addr)
 {
-    volatile uint8_t frame[4096];
+    __asm__ volatile("movb $0, (%0)" : : "r"(addr) : "memory");
+}
+
+static void call(uint64_t addr)
+{
+    __asm__ volatile("call *%0" : : "r"(addr) : "memory");
+}
+
+static void test_pf(void) { write_to(NOWHERE); }
+static void test_null(void) { write_to(8); }
+static void test_ud(void) { __asm__ volatile("ud2"); }
+static void test_panic(void) { panic("selftest"); }
+static void test_code(void) { write_to((uint64_t)selftest_run); }
+static void test_alias(void) { write_to(DIRECTMAP + (uint64_t)selftest_run); }
+static void test_rodata(void) { write_to((uint64_t)"rodata"); }
+static void test_data(void) { call((uint64_t)&ret_insn); }
+
+/* The stack is nowhere: the #PF cannot be pushed. */
+static void test_df(void)
+{
+    __asm__ volatile("movq %0, %%rsp; pushq $0" : : "r"(NOWHERE) : "memory");
+}
+
+static __attribute__((noinline)) unsigned overflow(unsigned depth)
+{
+    volatile uint8_t frame[1024];
 
     frame[0] = (uint8_t)depth;
     /* Deeper than any stack, though gcc need not know. */
     return depth == UINT32_MAX ? 0 : overflow(depth + 1) + frame[0];
 }
 
+static void test_stackoverflow(void)
+{
+    log_info("depth %u", overflow(0));
+}
+
+/* The report itself faults: the frame it is led to is not there. */
+static void test_nested(void)
+{
+    percpu[0].stack_top = (uint8_t *)NOWHERE + PAGE_SIZE;
+    __asm__ volatile("movq %0, %%rbp; ud2" : : "r"(NOWHERE) : "memory");
+}
+
+/* %gs is a guest's, as between #VMEXIT and VMLOAD. */
+static void test_gs(void)
+{
+    wrmsr(MSR_GS_BASE, NOWHERE);
+    __asm__ volatile("ud2");
+}
+
+/* For the test's own time limit: silence must count as failure. */
+static void test_hang(void)
+{
+    for (;;) {
+        __asm__ volatile("pause");
+    }
+}
+
+static const struct { const char *name; void (*run)(void); } tests[] = {
+    { "pf", test_pf }, { "null", test_null }, { "ud", test_ud },
+    { "panic", test_panic }, { "code", test_code }, { "alias", test_alias },
+    { "rodata", test_rodata }, { "data", test_data }, { "df", test_df },
+    { "stackoverflow", test_stackoverflow }, { "nested", test_nested },
+    { "gs", test_gs }, { "hang", test_hang },
+};
+
 void selftest_run(void)
 {
-    void (*jump)(void) = (void (*)(void))&data;
-    volatile uint64_t *null = (volatile uint64_t *)8;
-
-    switch (cmdline_u64("selftest", 0)) {
-    case 0:
-        return;
-    case 1:
-        *(volatile uint64_t *)0x4000000000 = 1;
-        break;
-    case 2:
-        __asm__ volatile("ud2");
-        break;
-    case 3:
-        __asm__("" : "+r"(null));     /* or gcc objects */
-        *null = 1;
-        break;
-    case 4:
-        panic("selftest");
-    case 5:
-        log_info("depth %u", overflow(0));
-        break;
-    case 6:
-        *(volatile uint8_t *)(uintptr_t)selftest_run = 0;
-        break;
-    case 7:
-        jump();
-        break;
-    case 8:
-        for (;;) {
-            __asm__ volatile("pause");
-        }
-    default:
-        log_error("selftest: 1 to 8 are allowed");
+    if (!cmdline_has("selftest")) {
         return;
     }
-    panic("the selftest did not fail");
+    for (unsigned i = 0; i < ARRAY_SIZE(tests); i++) {
+        if (cmdline_is("selftest", tests[i].name)) {
+            tests[i].run();
+            panic("selftest %s did not fail", tests[i].name);
+        }
+    }
+    log_warn("selftest: no such test");
 }
+
+#else
+
+void selftest_run(void)
+{
+    if (cmdline_has("selftest")) {
+        log_warn("selftest: only in debug builds");
+    }
+}
+
+#endif

@@ -2,7 +2,8 @@
  * smp.c - INIT, SIPI, SIPI, one processor at a time.
  *
  * A processor that does not report within a second is left out with a
- * warning; ids stay dense because the next one takes its number.
+ * warning; ids stay dense because the next one takes its number. The MADT says
+ * which there are; without one the boot CPU is alone.
  */
 #include "smp.h"
 
@@ -14,10 +15,10 @@
 #include "apic.h"
 #include "boot.h"
 #include "layout.h"
-#include "paging.h"
 #include "percpu.h"
 
 #define START_TIMEOUT_US 1000000
+#define SIPI_GAP_US 200
 
 extern const uint8_t trampoline_start[], trampoline_end[];
 extern uint8_t *ap_stack_top;
@@ -35,6 +36,9 @@ void smp_init(unsigned max)
     uint32_t self = apic_id();
 
     nr_found = acpi_find_cpus(apic_ids, MAX_CPUS);
+    if (nr_found == 0) {
+        log_warn("no usable ACPI MADT: one CPU is used");
+    }
     for (unsigned i = 0; i < nr_found; i++) {
         if (apic_ids[i] == self) {
             apic_ids[i] = apic_ids[0];
@@ -47,12 +51,27 @@ void smp_init(unsigned max)
 
 void ap_main(void)
 {
-    paging_load();
-    percpu_load(starting);
+    struct percpu *c = &percpu[starting];
+
+    percpu_load(c->id);
     apic_init();
+    c->apic_id = apic_id();
     boot_cpu_init();
-    percpu[starting].online = 1;
+    c->online = 1;
     boot_cpu_run();
+}
+
+/*
+ * Send, and wait a little. QEMU under icount books a CPU that it resets as
+ * having run up to the machine's next timer event; a timer of our own keeps
+ * that short. It interrupts nobody: nothing is
+ * let in before the run loop, where one wake-up too many does no harm.
+ */
+static void send_and_wait(uint32_t apic, uint32_t command)
+{
+    arch_set_deadline(arch_now() + SIPI_GAP_US * (arch_tick_hz() / 1000000));
+    apic_send(apic, command);
+    delay_us(SIPI_GAP_US);
 }
 
 static bool start_one(unsigned id, uint32_t apic)
@@ -63,11 +82,9 @@ static bool start_one(unsigned id, uint32_t apic)
     ap_stack_top = percpu[id].stack_top;
     starting = id;
     atomic_thread_fence(memory_order_seq_cst);
-    apic_send(apic, ICR_INIT);
-    delay_us(200);
+    send_and_wait(apic, ICR_INIT);
     for (unsigned i = 0; i < 2 && percpu[id].online == 0; i++) {
-        apic_send(apic, ICR_STARTUP | TRAMPOLINE >> PAGE_SHIFT);
-        delay_us(200);
+        send_and_wait(apic, ICR_STARTUP | TRAMPOLINE >> PAGE_SHIFT);
     }
     end = arch_now() + START_TIMEOUT_US * (arch_tick_hz() / 1000000);
     while (percpu[id].online == 0) {
@@ -91,4 +108,5 @@ void smp_start(void)
             log_warn("the CPU with APIC id %u does not start", apic_ids[i]);
         }
     }
+    arch_set_deadline(UINT64_MAX);
 }

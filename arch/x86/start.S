@@ -11,7 +11,7 @@
 
 #define CR0_PE 0x1
 #define CR0_ON 0x80010033       /* PG WP NE ET MP PE */
-#define CR4_ON 0x6a0            /* OSXMMEXCPT OSFXSR PGE PAE */
+#define CR4_ON 0x6e0            /* OSXMMEXCPT OSFXSR PGE MCE PAE */
 #define EFER 0xc0000080
 #define EFER_ON 0x901           /* NXE LME SCE */
 #define PTE_TABLE 0x3           /* P RW */
@@ -150,7 +150,12 @@ start_ap64:
     movl %eax, %ss
     movl %eax, %fs
     movl %eax, %gs
-    movq ap_stack_top, %rsp     /* one processor comes up at a time */
+    /* One processor comes up at a time. One that was given up and comes
+     * late finds no stack, or takes the next one's place. */
+    xchgq %rax, ap_stack_top
+    testq %rax, %rax
+    jz 6f
+    movq %rax, %rsp
     xorl %ebp, %ebp
     call ap_main
 6:  cli

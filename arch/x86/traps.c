@@ -4,14 +4,15 @@
 #include <quire/arch.h>
 #include <quire/log.h>
 #include <quire/print.h>
-#include <public/exit.h>
 
 #include "apic.h"
+#include "boot.h"
 #include "cpu_ops.h"
 #include "percpu.h"
 #include "serial.h"
 
 #define TRAP_STUB_SIZE 16
+#define NR_FRAMES 24            /* of a backtrace */
 #define VECTOR_NMI 2
 #define VECTOR_DOUBLE_FAULT 8
 #define VECTOR_PAGE_FAULT 14
@@ -71,24 +72,27 @@ static bool is_on_stack(uint64_t p)
 {
     uint64_t top = (uint64_t)percpu[arch_cpu()].stack_top;
 
-    return p % 8 == 0 && p < top - 16 && p >= top - STACK_SIZE;
+    return p % 8 == 0 && p <= top - 16 && p >= top - STACK_SIZE;
+}
+
+static bool is_text(uint64_t p)
+{
+    return p >= (uint64_t)image_start && p < (uint64_t)text_end;
 }
 
 static void backtrace(uint64_t rip, uint64_t rbp)
 {
     print("  backtrace: 0x%lx", rip);
-    for (unsigned i = 0; i < 24 && is_on_stack(rbp); i++) {
-        const uint64_t *frame = (const uint64_t *)rbp;
+    for (unsigned i = 0; i < NR_FRAMES && is_on_stack(rbp); i++) {
+        const uint64_t *frame = (const uint64_t *)rbp;  /* rbp, return rip */
 
-        if (frame[1] < (uint64_t)image_start ||
-            frame[1] >= (uint64_t)text_end || frame[0] <= rbp) {
-            if (frame[1] >= (uint64_t)image_start &&
-                frame[1] < (uint64_t)text_end) {
-                print(" 0x%lx", frame[1]);
-            }
+        if (!is_text(frame[1])) {
             break;
         }
         print(" 0x%lx", frame[1]);
+        if (frame[0] <= rbp) {
+            break;      /* callers lie higher */
+        }
         rbp = frame[0];
     }
     print("\n");
@@ -105,11 +109,17 @@ static _Noreturn void die_of_trap(const struct trap_frame *f)
     const char *name = f->vector < ARRAY_SIZE(trap_names)
                            ? trap_names[f->vector] : "unexpected";
 
+    percpu_recover(f);
     if (percpu[arch_cpu()].in_trap++ != 0) {
         arch_die(DIE_PANIC);
     }
-    print("\nTRAP %lu (%s) on CPU %u, error 0x%lx, cr2 0x%lx\n", f->vector, name,
-          arch_cpu(), f->error, read_cr2());
+    print("\nTRAP %lu (%s) on CPU %u, error 0x%lx, cr2 0x%lx\n", f->vector,
+          name, arch_cpu(), f->error, read_cr2());
+    if ((f->vector == VECTOR_DOUBLE_FAULT || f->vector == VECTOR_PAGE_FAULT) &&
+        percpu_guard_owner(read_cr2()) >= 0) {
+        print("  the stack of CPU %d has overflowed\n",
+              percpu_guard_owner(read_cr2()));
+    }
     print("  rip %016lx rsp %016lx rflags %08lx cs %lx\n", f->rip, f->rsp,
           f->rflags, f->cs);
     print("  rax %016lx rbx %016lx rcx %016lx rdx %016lx\n", f->rax, f->rbx,
@@ -137,6 +147,9 @@ void trap_handle(struct trap_frame *f)
         break;
     case VECTOR_SPURIOUS:
         return;     /* takes no EOI */
+    case VECTOR_NMI:
+        boot_halt_if_dying();
+        die_of_trap(f);
     default:
         die_of_trap(f);
     }

@@ -125,6 +125,14 @@ uint64_t cmdline_u64(const char *name, uint64_t fallback)
     return fallback;
 }
 
+bool cmdline_is(const char *name, const char *value)
+{
+    struct word w;
+
+    return find(name, &w) && strlen(value) == w.value_len &&
+           memcmp(value, w.value, w.value_len) == 0;
+}
+
 bool cmdline_has(const char *name)
 {
     struct word w;

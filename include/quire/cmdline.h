@@ -1,6 +1,6 @@
 /* cmdline.h - the hypervisor's own command line: `name=value` words. Options:
  * seed=N, loglevel=0..3, cpus=N, tick_us=N, batch (run the `commands` module),
- * die-on-exit. Unknown words are named in a warning. */
+ * die-on-exit, selftest=NAME (debug builds). Unknown words are named in a warning. */
 #pragma once
 
 #include <quire/types.h>
@@ -9,3 +9,5 @@ void cmdline_set(const char *line);
 /** cmdline_u64() - @fallback if absent or malformed (with a warning). */
 uint64_t cmdline_u64(const char *name, uint64_t fallback);
 bool cmdline_has(const char *name);
+/** cmdline_is() - whether @name is given and its value is @value. */
+bool cmdline_is(const char *name, const char *value);
