@@ -99,8 +99,11 @@ static uint64_t exit_detail(const struct vcpu_exit *e)
     }
 }
 
-/* Enter @v until @until or something else wants the CPU. */
-static void run_vcpu(struct sched_cpu *c, struct vcpu *v, ticks_t until)
+/* Enter @v until @until or something else wants the CPU. Unless its slice
+ * @is_timed, that may be a vCPU of this CPU that an exit of @v has woken: once
+ * back in its guest, @v need never leave it again. */
+static void run_vcpu(struct sched_cpu *c, struct vcpu *v, ticks_t until,
+                     bool is_timed)
 {
     struct vcpu_exit e = { .reason = EXIT_NONE };
     ticks_t began = arch_now(), now = began;
@@ -118,7 +121,7 @@ static void run_vcpu(struct sched_cpu *c, struct vcpu *v, ticks_t until)
         now = arch_now();
         account(c, now - e.at, exit_names[e.reason], exit_detail(&e));
     } while (e.reason != EXIT_INTR && sched_may_run(v) && !c->yields &&
-             now < until);
+             now < until && (is_timed || atomic_load(&c->nr_queued) == 0));
     v->run_time += now - began;
 }
 
@@ -146,7 +149,7 @@ static void schedule(struct sched_cpu *c, struct vcpu *v)
         evtchn_poll_done(v);
     }
     c->yields = false;
-    run_vcpu(c, v, until);
+    run_vcpu(c, v, until, has_others);
     now = arch_now();
     c->task_turn_end = now + us_to_ticks(TURN_US);
     bool is_over = c->yields || now >= c->slice_end;

@@ -5,6 +5,8 @@
 #include "domains.h"
 #include "test.h"
 
+#include <public/xen/vcpu.h>
+#include <public/xen/xen.h>
 #include <quire/arch.h>
 #include <quire/errno.h>
 #include <quire/grace.h>
@@ -92,6 +94,41 @@ TEST(alone_it_takes_no_timer_interrupts)
     run_loop_once();
     CHECK_EQ(d->vcpus[0]->nr_exits[EXIT_INTR], 0);
     CHECK(d->vcpus[0]->nr_exits[EXIT_CPUID] > 100);
+    test_kill(d);
+    test_settle();
+}
+
+static ticks_t patience;
+
+static void wait_without_exit(struct vcpu *v, void *arg)
+{
+    (void)v, (void)arg;
+    CHECK(arch_now() < patience);
+}
+
+/* A guest wakes another vCPU of its own CPU and then never exits by itself:
+ * it was alone until then, and its slice was not timed. */
+TEST(one_woken_by_its_neighbour_gets_its_turn)
+{
+    static const struct script_step up[] = {
+        { .op = SCRIPT_SET, .reg = 0, .value = __HYPERVISOR_vcpu_op },
+        { .op = SCRIPT_SET, .reg = 3, .value = VCPUOP_up },
+        { .op = SCRIPT_SET, .reg = 1, .value = 1 },
+        { .op = SCRIPT_HYPERCALL },
+        { .op = SCRIPT_CALL, .fn = wait_without_exit },
+        { .op = SCRIPT_JUMP, .value = 4 },
+    };
+    static const struct script_step end[] = { { .op = SCRIPT_SHUTDOWN } };
+
+    test_machine(4096, 1);
+    struct domain *d = make(2);
+
+    patience = arch_now() + arch_tick_hz();
+    test_script(d, 1, end, 1);
+    vcpu_set_online(d->vcpus[1], false);
+    test_start(d, up, 6);
+    CHECK(test_run_until(d, DOMAIN_SHUTDOWN));
+    CHECK_EQ(d->shutdown, SHUTDOWN_REBOOT);
     test_kill(d);
     test_settle();
 }
