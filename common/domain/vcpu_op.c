@@ -132,10 +132,12 @@ static int64_t set_periodic(struct hypercall *h, struct vcpu *t)
     if (p.period_ns < MIN_PERIOD_NS || p.period_ns > INT64_MAX) {
         return -EINVAL;
     }
-    ticks_t period = clock_ticks(p.period_ns);
+    ticks_t period = clock_ticks(p.period_ns), now = arch_now();
 
     atomic_store(&t->events->period, period);
-    timer_set(&t->events->periodic, arch_now() + period);
+    /* Beyond the clock's reach the sum would wrap round to the past. */
+    timer_set(&t->events->periodic,
+              period == UINT64_MAX ? UINT64_MAX : now + period);
     return 0;
 }
 

@@ -453,6 +453,25 @@ TEST(single_shot_timer_raises_its_virq)
     end();
 }
 
+/* A period beyond the clock's reach is a first time that never comes. */
+TEST(a_periodic_timer_of_centuries_never_fires)
+{
+    struct evtchn_bind_virq b = { .virq = VIRQ_TIMER, .vcpu = 0 };
+    struct vcpu_set_periodic_timer t = { .period_ns = INT64_MAX };
+
+    begin();
+    CHECK_EQ(with(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, &b,
+                  sizeof(b)), 0);
+    poke(ARG, &t, sizeof(t));
+    CHECK_EQ(call3(__HYPERVISOR_vcpu_op, VCPUOP_set_periodic_timer, 0, ARG),
+             0);
+    CHECK(!timer_run_due());
+    CHECK_EQ(v->events->info->evtchn_upcall_pending, 0);
+    CHECK_EQ(call3(__HYPERVISOR_vcpu_op, VCPUOP_stop_periodic_timer, 0, 0),
+             0);
+    end();
+}
+
 TEST(parameters_are_xens)
 {
     struct xen_hvm_param p = { .domid = DOMID_SELF,
