@@ -23,7 +23,8 @@ static uint64_t unshares(const struct domain *d)
 /*
  * No memory to give the guest its own page. Nothing has changed, so the
  * domain is paused as by the toolstack, which may make room and unpause it:
- * the access is then made again.
+ * the access is then made again. If it is paused already, by another vCPU's
+ * fault or the toolstack itself, the end of that pause does.
  */
 static void park(struct vcpu *v, const struct npf *f)
 {
@@ -32,7 +33,7 @@ static void park(struct vcpu *v, const struct npf *f)
     log_error("d%u paused: no memory to unshare gfn %llx", d->id,
               (unsigned long long)gpa_to_gfn(f->gpa).n);
     spin_lock(&d->lock);
-    if (atomic_load(&d->state) == DOMAIN_RUNNING) {
+    if (atomic_load(&d->state) == DOMAIN_RUNNING && d->pause_count == 0) {
         print_to(d->crash_reason, sizeof(d->crash_reason),
                  "paused: no memory to unshare gfn %llx",
                  (unsigned long long)gpa_to_gfn(f->gpa).n);
@@ -42,9 +43,16 @@ static void park(struct vcpu *v, const struct npf *f)
     spin_unlock(&d->lock);
 }
 
-static void hole(struct vcpu *v, const struct npf *f)
+static void hole(struct vcpu *v, const struct vcpu_exit *e)
 {
-    if (f->in_walk) {
+    const struct npf *f = &e->npf;
+
+    if (e->in_delivery) {
+        /* Not the access of the instruction at RIP: nothing to emulate. */
+        domain_crash(v->domain, "event delivered into a hole, gpa %llx, rip "
+                     "%llx", (unsigned long long)f->gpa,
+                     (unsigned long long)v->regs.rip);
+    } else if (f->in_walk) {
         domain_crash(v->domain, "page table in a hole, gpa %llx, rip %llx",
                      (unsigned long long)f->gpa,
                      (unsigned long long)v->regs.rip);
@@ -67,7 +75,7 @@ void exit_npf(struct vcpu *v, struct vcpu_exit *e)
         }
         break;
     case P2M_FAULT_MMIO:
-        hole(v, &e->npf);
+        hole(v, e);
         break;
     case P2M_FAULT_DENIED:
         arch_vcpu_inject_exception(v, VECTOR_GP, 0);

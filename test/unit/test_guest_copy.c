@@ -151,6 +151,67 @@ TEST(a_guest_without_memory_is_parked)
     test_settle();
 }
 
+/* Two vCPUs find none at once: one pause, which one unpause undoes. */
+TEST(a_domain_is_parked_once)
+{
+    struct vcpu_exit e = {
+        .reason = EXIT_NPF,
+        .npf = { .gpa = 5 << 12, .access = P2M_W, .present = true },
+    };
+    struct domain_config c = test_config("g", 8);
+    share_handle_t h;
+
+    test_machine(4096, 1);
+    c.nr_vcpus = 2;
+    struct domain *a = make(8), *b = test_create(&c);
+
+    CHECK_EQ(share_nominate(a->p2m, GFN(2), &h), 0);
+    CHECK_EQ(domain_remove_gfn(b, GFN(5)), 0);
+    CHECK_EQ(share_add_physmap(a->p2m, GFN(2), h, b->p2m, GFN(5)), 0);
+    CHECK_EQ(domain_unpause(b), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        host_fail_alloc_at(1);
+        vcpu_handle_exit(b->vcpus[i], &e);
+        host_fail_alloc_at(0);
+    }
+    CHECK_EQ(b->pause_count, 1);
+    CHECK_EQ(domain_unpause(b), 0);
+    CHECK_EQ(atomic_load(&b->vcpus[0]->pause_count), 0);
+    test_kill(a);
+    test_kill(b);
+    test_settle();
+}
+
+/* An event whose stack lies in a hole cannot be delivered; the instruction at
+ * RIP has nothing to do with it and is not emulated in its place. */
+TEST(an_event_delivered_into_a_hole_crashes)
+{
+    static const uint8_t store[] = { 0x88, 0x07 };      /* mov %al, (%edi) */
+    struct vcpu_exit e = {
+        .reason = EXIT_NPF, .in_delivery = true,
+        .npf = { .gpa = 100 << 12, .access = P2M_W },
+    };
+    struct vcpu_state s;
+    size_t done;
+
+    test_machine(4096, 1);
+    struct domain *d = make(8);
+    struct vcpu *v = d->vcpus[0];
+
+    pvh_entry_state(&s, 0x2000, 0);
+    CHECK_EQ(arch_vcpu_set_state(v, &s), 0);
+    v->regs.rdi = 0x3000;
+    v->regs.rax = 0x55;
+    CHECK_EQ(guest_write_gpa(d->p2m, 0x2000, store, 2, &done), 0);
+    vcpu_handle_exit(v, &e);
+    CHECK_EQ(v->regs.rip, 0x2000);
+    CHECK_EQ(atomic_load(&d->state), DOMAIN_SHUTDOWN);
+    CHECK_EQ(d->shutdown, SHUTDOWN_CRASH);
+    CHECK(strstr(d->crash_reason, "hole") != NULL);
+    test_kill(d);
+    test_settle();
+}
+
 TEST(linear_addresses_through_the_tables)
 {
     /* 0x400000 -> gfn 5 writable, 0x401000 -> gfn 6 read-only */
