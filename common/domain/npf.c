@@ -47,16 +47,13 @@ static void hole(struct vcpu *v, const struct vcpu_exit *e)
 {
     const struct npf *f = &e->npf;
 
-    if (e->in_delivery) {
-        /* Not the access of the instruction at RIP: nothing to emulate. */
-        domain_crash(v->domain, "event delivered into a hole, gpa %llx, rip "
-                     "%llx", (unsigned long long)f->gpa,
-                     (unsigned long long)v->regs.rip);
-    } else if (f->in_walk) {
+    if (f->in_walk) {
         domain_crash(v->domain, "page table in a hole, gpa %llx, rip %llx",
                      (unsigned long long)f->gpa,
                      (unsigned long long)v->regs.rip);
-    } else if (f->access == P2M_X) {
+    } else if (f->access == P2M_X || e->in_delivery) {
+        /* Or a stack that is no RAM: the instruction at RIP, which has
+         * nothing to do with it, must not be emulated in its place. */
         arch_vcpu_inject_exception(v, VECTOR_GP, 0);
     } else {
         emulate(v);
