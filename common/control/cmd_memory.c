@@ -28,19 +28,29 @@ static int parse_gpa(struct job *job, uint64_t len, gpa_t *gpa)
     return job_number(job, "gpa", 0, 0, end - len, gpa);
 }
 
+/* Read once: they may be figures, which the guest changes as it likes. */
+struct read_state { uint64_t len; gpa_t gpa; bool parsed; };
+
 static int run_read(struct job *job, struct work *w)
 {
+    struct read_state *s = JOB_STATE(job, struct read_state);
     struct p2m *p = job->domain[0]->p2m;
     uint64_t len;
     gpa_t gpa;
-    int err = job_number(job, "len", 16, 1, READ_MAX, &len);
+    int err = 0;
 
-    if (err == 0) {
-        err = parse_gpa(job, len, &gpa);
+    if (!s->parsed) {
+        err = job_number(job, "len", 16, 1, READ_MAX, &s->len);
+        if (err == 0) {
+            err = parse_gpa(job, s->len, &s->gpa);
+        }
+        s->parsed = err == 0;
     }
     if (err != 0) {
         return err;
     }
+    len = s->len;
+    gpa = s->gpa;
     while (job->done < len) {
         size_t n = MIN(len - job->done, READ_PIECE);
 

@@ -424,6 +424,28 @@ TEST(figures_stand_for_numbers)
     ASK_OK("destroy all");
 }
 
+/* A guest may change a figure while a command that named it is under way. */
+TEST(a_figure_is_read_once)
+{
+    struct domain *d;
+
+    boot();
+    ASK_OK("create name=m mem=1M paused=1");
+    d = domain_find(0);
+    d->figure[1] = 65536;
+    host_control_clear();
+    host_control_feed("read m gpa=0 len=@1\n");
+    for (unsigned i = 0; strlen(host_control_text()) < 3000; i++) {
+        CHECK(i < CONTROL_PASSES);
+        run_loop_once();
+    }
+    d->figure[1] = 0;
+    CHECK(is_ok(control_answer()));
+    CHECK(strlen(host_control_text()) > 131072);
+    domain_put(d);
+    ASK_OK("destroy all");
+}
+
 TEST(wait_for_guests)
 {
     struct domain *d;
