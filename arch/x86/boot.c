@@ -30,7 +30,7 @@
 void boot_main(uint32_t magic, uint32_t mbi);
 
 static struct boot_info info;
-static _Atomic bool machine_is_up, machine_is_dying;
+static _Atomic bool machine_is_dying;
 
 static _Noreturn void halt(void)
 {
@@ -83,14 +83,6 @@ void boot_cpu_init(void)
     }
 }
 
-_Noreturn void boot_cpu_run(void)
-{
-    while (!machine_is_up) {
-        arch_idle();
-    }
-    run_loop();
-}
-
 static void log_banner(ticks_t since)
 {
     struct mem_totals t;
@@ -137,9 +129,5 @@ void boot_main(uint32_t magic, uint32_t mbi)
     smp_start();
     start_control();
     log_banner(since);
-    machine_is_up = true;
-    for (unsigned cpu = 1; cpu < arch_nr_cpus(); cpu++) {
-        arch_kick(cpu);
-    }
     run_loop();
 }

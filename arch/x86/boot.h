@@ -6,5 +6,3 @@ void boot_cpu_init(void);
 /** boot_halt_if_dying() - from an NMI: stop here if another CPU ends the
  *  machine. */
 void boot_halt_if_dying(void);
-/** boot_cpu_run() - the run loop, once the whole machine is up. */
-_Noreturn void boot_cpu_run(void);

@@ -9,6 +9,7 @@
 
 #include <quire/arch.h>
 #include <quire/log.h>
+#include <quire/sched.h>
 #include <quire/string.h>
 
 #include "acpi.h"
@@ -58,7 +59,7 @@ void ap_main(void)
     c->apic_id = apic_id();
     boot_cpu_init();
     c->online = 1;
-    boot_cpu_run();
+    run_loop();
 }
 
 /*

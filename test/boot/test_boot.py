@@ -116,7 +116,8 @@ def a_wild_pointer_is_a_page_fault():
 
 @case
 def an_invalid_opcode_is_reported():
-    dies("ud", "TRAP 6 (#UD invalid opcode) on CPU 0")
+    # From the test, by boot_main(), to start.S.
+    dies("ud", "TRAP 6 (#UD invalid opcode) on CPU 0", frames=3)
 
 
 @case
@@ -163,7 +164,9 @@ def a_trap_with_a_guests_gs_is_reported():
 
 @case
 def a_trap_in_a_trap_ends_the_machine():
-    check_in("TRAP 6", Boot(append="selftest=nested").ended(EXIT_PANIC).log)
+    log = Boot(append="selftest=nested").ended(EXIT_PANIC).log
+    check_in("TRAP 6", log)
+    check(log.count("TRAP") == 1, f"it goes on talking: {log}")
 
 
 @case
