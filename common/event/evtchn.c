@@ -15,6 +15,8 @@
 
 #include "evtchn.h"
 
+#define UNITS_PER_CLOSE 800     /* both locks, and the search for the next */
+
 /* A free port, its record zeroed; the caller gives it a state. */
 static int port_alloc(struct evtchn_domain *e, evtchn_port_t *port)
 {
@@ -307,19 +309,38 @@ void evtchn_raise_virq(struct vcpu *v, unsigned virq)
     spin_unlock(&e->lock);
 }
 
+/* The first port at or after @port that is not closed, or 0. A look at 64
+ * groups and at the ports of two. */
+static evtchn_port_t next_open(struct evtchn_domain *e, evtchn_port_t port)
+{
+    spin_lock(&e->lock);
+    while (port < EVTCHN_2L_NR_CHANNELS) {
+        const struct evtchn *group = e->groups[port / GROUP_PORTS];
+
+        if (e->used[port / GROUP_PORTS] == 0) {
+            port = (port / GROUP_PORTS + 1) * GROUP_PORTS;
+        } else if (group[port % GROUP_PORTS].state == EVTCHNSTAT_closed) {
+            port++;
+        } else {
+            break;
+        }
+    }
+    spin_unlock(&e->lock);
+    return port < EVTCHN_2L_NR_CHANNELS ? port : 0;
+}
+
 /* The cursor is the table itself: what is closed is not met again. */
 int evtchn_reset(struct evtchn_domain *e, struct work *w)
 {
-    for (unsigned g = 0; g < NR_GROUPS; g++) {
-        if (e->used[g] == 0) {
-            continue;
-        }
-        for (unsigned i = 0; i < GROUP_PORTS; i++) {
-            /* -EINVAL: closed already, which is what is wanted. */
-            if (evtchn_close(e, g * GROUP_PORTS + i) == 0 &&
-                work_spend(w, 150)) {
-                return -ERESTART;
-            }
+    evtchn_port_t port = 0;
+
+    while ((port = next_open(e, port)) != 0) {
+        /* -EINVAL: closed by now, which is what is wanted. */
+        int err = evtchn_close(e, port++);
+
+        (void)err;
+        if (work_spend(w, UNITS_PER_CLOSE)) {
+            return -ERESTART;
         }
     }
     return 0;
