@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The world switch under QEMU, as guests feel it.
 
-lost events: two equal domains with a running timer have all their pages
-  merged while they wait, stacks and IDTs included. The next interrupt's
-  delivery then faults half-way, on a page that must be unshared, and has to be
-  injected again: a lost one leaves its domain asleep for ever.
+lost events: a domain sleeps in HLT between timer interrupts while all its
+  pages are made shareable again and again, its stack and IDT included. The
+  next interrupt's delivery then faults half-way, on a page that must be
+  unshared, and has to be injected again: lose one, and it sleeps for ever.
 state: what a vCPU keeps in the processor stays its own, with three taking
   turns on one CPU, and one alone on a CPU.
 hostile: every register, MSR, port and privileged instruction, on one CPU and
@@ -39,7 +39,8 @@ def batch(images, commands, cpus=1, timeout=100.0):
         if not reply["ok"]:
             return reply["error"]["message"]
         if reply.get("failed") or reply.get("violations"):
-            return json.dumps(reply)
+            said = [line for line in log.splitlines() if "FAIL" in line]
+            return f"{json.dumps(reply)} {said[:4]}"
     if len(replies) != len(commands) + 1:
         return f"{len(replies)} replies to {len(commands)} commands"
     if status != EXIT_SUCCESS:
@@ -49,10 +50,11 @@ def batch(images, commands, cpus=1, timeout=100.0):
 
 def lost_events(cpus):
     return batch(["latency"], [
-        "create image=latency mem=8M count=2",
+        'create image=latency mem=8M cmdline="count=1000 gap_us=300"',
         "wait all phase=1 timeout_ms=20000",
-        "share 0 0 1 0 count=2048 equal=1",
         "allow all phase=98",
+        # the guest's image, its stack and its tables among it
+        *["nominate 0 gfn=0 count=384 skip=1"] * 200,
         "wait all verdict=1 timeout_ms=30000",
         "audit",
     ], cpus)

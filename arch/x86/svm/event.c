@@ -8,12 +8,15 @@
  *
  * An interrupt that cannot be taken now asks for a window: V_IRQ with the
  * VINTR intercept, which exits when the guest could take one. V_IRQ is never
- * left set for delivery. After an exit within an interrupt shadow, QEMU
- * forgets the shadow at VMRUN; so no window is armed for that one entry, lest
- * the interrupt came between STI and HLT and the guest slept for ever.
+ * left set for delivery.
+ *
+ * After an exit within an interrupt shadow, QEMU forgets the shadow at VMRUN.
+ * Where that matters, at an STI's HLT (the interrupt would come first, and the
+ * guest sleep for ever) and between a MOV SS and its MOV SP, no window is
+ * armed until the instruction is behind. HLT exits by itself.
  */
 #include <quire/arch.h>
-#include <quire/guest_walk.h>
+#include <quire/emul.h>
 
 #include "svm.h"
 
@@ -147,6 +150,30 @@ static uint64_t redeliverable(uint64_t info)
     }
 }
 
+#define OPCODE_STI 0xfb
+#define OPCODE_HLT 0xf4
+
+/* Whether the instruction at RIP must be behind before an interrupt comes.
+ * In 64-bit code MOV SS is no reason: there is no segment to be changed. */
+static bool must_keep_shadow(struct vcpu *v)
+{
+    const struct vmcb *c = svm_of(v)->vmcb;
+    struct insn i;
+    uint8_t before;
+
+    if ((c->shadow & 1) == 0 || svm_decode(v, &i) != 0) {
+        return false;
+    }
+    if (i.mode == 64) {
+        return i.map == INSN_MAP_1 && i.opcode == OPCODE_HLT;
+    }
+    if (svm_read_gva(v, (uint32_t)(c->cs.base + v->regs.rip - 1), &before,
+                     1, P2M_X) != 0 || before != OPCODE_STI) {
+        return true;
+    }
+    return i.map == INSN_MAP_1 && i.opcode == OPCODE_HLT;
+}
+
 void svm_event_exit(struct vcpu *v, struct vcpu_exit *e)
 {
     struct svm_vcpu *a = svm_of(v);
@@ -161,14 +188,18 @@ void svm_event_exit(struct vcpu *v, struct vcpu_exit *e)
         e->in_delivery = true;
         a->redeliver = redeliverable(c->exit_int_info);
     }
+    if (a->keeps_shadow && c->rip == a->shadow_rip) {
+        c->shadow |= 1;         /* not a step further */
+    }
 }
 
 void svm_event_enter(struct vcpu *v)
 {
     struct svm_vcpu *a = svm_of(v);
     struct vmcb *c = a->vmcb;
-    bool in_shadow = (c->shadow & 1) != 0;
 
+    a->keeps_shadow = must_keep_shadow(v);
+    a->shadow_rip = v->regs.rip;
     if (a->redeliver != 0 && (c->event_inj & EVENT_VALID) == 0) {
         bool is_intr = EVENT_TYPE(a->redeliver) == EVENT_INTR;
         if (!is_intr || (v->regs.rflags & RFLAGS_IF) != 0) {
@@ -176,7 +207,7 @@ void svm_event_enter(struct vcpu *v)
             a->redeliver = 0;
         }
     }
-    if ((a->wants_window || a->redeliver != 0) && !in_shadow) {
+    if ((a->wants_window || a->redeliver != 0) && !a->keeps_shadow) {
         c->v_intr |= V_IRQ | V_IGN_TPR;
         c->intercept_1 |= INT1_VINTR;
     }

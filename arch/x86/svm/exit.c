@@ -71,7 +71,7 @@ static void exit_cache(struct vcpu *v, struct vcpu_exit *e)
     arch_vcpu_skip(v, e);
 }
 
-/* INT1 is a trap: RIP is behind it. QEMU would stop the machine at one. */
+/* INT1 is a trap: RIP is behind it. QEMU 7.2 has no INT1: #UD, no exit. */
 static void exit_int1(struct vcpu *v, struct vcpu_exit *e)
 {
     v->regs.rip += e->insn_len;

@@ -49,6 +49,8 @@ struct svm_vcpu {
     unsigned cpu;               /* ran it last; elsewhere, a new loaded_id */
     uint64_t redeliver;         /* exit_int_info to inject again, or 0 */
     bool wants_window;          /* an interrupt waits to be injected */
+    bool keeps_shadow;          /* entered in a shadow that must not end ... */
+    uint64_t shadow_rip;        /* ... before the instruction here */
     bool is_dead;               /* triple fault by our own injection */
     uint64_t pat, tsc_aux, dr[4];
     alignas(16) uint8_t fpu[512];

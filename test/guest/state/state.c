@@ -7,11 +7,10 @@
  *   phase 2   `rounds=` (200) yields, and after each: XMM registers, MXCSR,
  *             the x87 control word, DR0-3, the system call MSRs, PAT, TSC_AUX
  *             and all general registers across the exit.
- *             Then, once: a single step over an instruction that exits, a
- *             breakpoint, CR0.TS by each of its instructions, CR8, and an
+ *             Then, once: a single step over an instruction that exits, INT1,
+ *             a breakpoint, CR0.TS by each of its instructions, CR8, and an
  *             interrupt that comes due while interrupts are off, in a loop
- *             that exits for nothing else (with a CPU of its own, only a
- *             window brings that one in).
+ *             that exits for nothing else: only a window brings it in.
  */
 #include "event.h"
 #include "guest.h"
@@ -25,7 +24,9 @@
 #define DR6_B0 UINT64_C(0x0001)
 #define DR6_BS UINT64_C(0x4000)
 #define LATE_NS UINT64_C(1000000)
-#define GIVE_UP_NS UINT64_C(2000000000)
+#define SETTLED_NS UINT64_C(50000000)
+#define GIVE_UP_NS UINT64_C(3000000000)
+#define ATTEMPTS 10
 
 static uint64_t seed;
 static alignas(16) uint8_t fpu[512], fpu_now[512];
@@ -136,7 +137,7 @@ static void check_registers(void)
     }
 }
 
-extern char step_end[];
+extern char step_end[], int1_end[];
 static void step_over_cpuid(void *arg)
 {
     (void)arg;
@@ -146,6 +147,12 @@ static void step_over_cpuid(void *arg)
                  "step_end: nop\n"
                  "pushf; andl $~0x100, (%%rsp); popf"
                  : : : "rax", "rbx", "rcx", "rdx", "memory", "cc");
+}
+
+static void use_int1(void *arg)
+{
+    (void)arg;
+    asm volatile(".byte 0xf1; int1_end: nop");
 }
 
 static __attribute__((noinline)) void broken_on(void *arg)
@@ -162,6 +169,11 @@ static void check_debug(void)
           g.rip == GVA(step_end), "single step: vector %u at %lx, not %lx",
           g.vector, g.rip, GVA(step_end));
     CHECK((read_dr6() & DR6_BS) != 0, "single step: DR6 is %lx", read_dr6());
+    /* A processor traps behind it; QEMU 7.2 does not know the instruction. */
+    CHECK(guard_run(&g, use_int1, NULL) &&
+          ((g.vector == TRAP_DB && g.rip == GVA(int1_end)) ||
+           (g.vector == TRAP_UD && g.rip == GVA(int1_end) - 1)),
+          "INT1: vector %u at %lx", g.vector, g.rip);
     write_dr6(0);
     write_dr0(GVA(broken_on));
     write_dr7(0x401);
@@ -216,20 +228,33 @@ static void fired(unsigned port)
     has_fired = true;
 }
 
+/* A busy host may be late with the timer itself, so several attempts; but each
+ * interrupt must come in the end. */
 static void check_window(void)
 {
-    uint64_t due = clock_ns() + LATE_NS;
+    bool at_once = false;
 
     CHECK(event_bind_virq(VIRQ_TIMER, 0, fired) > 0, "binding the timer");
-    CHECK(timer_set_ns(due) == 0, "the timer");
-    while (clock_ns() < due + LATE_NS) {
+    for (unsigned k = 0; k < ATTEMPTS && !at_once; k++) {
+        uint64_t due = clock_ns() + LATE_NS;
+
+        has_fired = false;
+        CHECK(timer_set_ns(due) == 0, "the timer");
+        while (clock_ns() < due + SETTLED_NS) {
+        }
+        CHECK(!has_fired, "an interrupt came although they were off");
+        irq_enable();
+        asm volatile("nop; nop; nop");
+        irq_disable();
+        at_once = has_fired;
+        while (!has_fired && clock_ns() < due + GIVE_UP_NS) {
+            irq_enable();
+            cpu_relax();
+            irq_disable();
+        }
+        CHECK(has_fired, "the interrupt never came");
     }
-    CHECK(!has_fired, "an interrupt came although they were off");
-    irq_enable();
-    while (!has_fired && clock_ns() < due + GIVE_UP_NS) {
-    }
-    irq_disable();
-    CHECK(has_fired, "the interrupt never came");
+    CHECK(at_once, "the interrupt did not come at once");
 }
 
 void guest_main(void)
