@@ -203,6 +203,22 @@ TEST(nothing_enters_a_dying_domain)
     CHECK_EQ(audits(), 0);
 }
 
+TEST(waits_until_nobody_runs)
+{
+    test_machine(8192, 1);
+    struct domain *d = make("d");
+
+    /* As if another CPU had it. */
+    atomic_store(&d->vcpus[1]->running, true);
+    CHECK_EQ(domain_kill(d, NULL), -ERESTART);
+    CHECK_EQ(domain_kill(d, NULL), -ERESTART);
+    CHECK_EQ(atomic_load(&d->kill_stage), KILL_DESCHEDULE);
+    CHECK(!atomic_load(&d->p2m->no_users));
+    atomic_store(&d->vcpus[1]->running, false);
+    test_kill(d);
+    test_settle();
+}
+
 /*
  * Four CPUs: each runs its loop; guests of all domains write pages they share
  * with each other; at random times everybody kills somebody, some twice.
@@ -210,6 +226,20 @@ TEST(nothing_enters_a_dying_domain)
 #define NR 6
 static struct domain *all[NR];
 static _Atomic bool is_over;
+static _Atomic unsigned nr_bad;
+
+/* No vCPU is on a CPU once DESCHEDULE is done. */
+static void look(const struct domain *d)
+{
+    if (atomic_load(&d->kill_stage) <= KILL_DESCHEDULE) {
+        return;
+    }
+    for (unsigned i = 0; i < d->nr_vcpus; i++) {
+        if (atomic_load(&d->vcpus[i]->running)) {
+            atomic_fetch_add(&nr_bad, 1);
+        }
+    }
+}
 
 static void writer_step(void *arg, uint64_t i, struct script_step *out)
 {
@@ -236,14 +266,20 @@ static void killers(void *arg)
     rng_seed(&r, test_seed * 17 + arch_cpu());
     grace_enter();
     for (unsigned pass = 0; !atomic_load(&is_over); pass++) {
-        if (pass > 20 && rng_below(&r, 10) == 0) {
-            struct domain *d = all[rng_below(&r, NR)];
-            struct work w = WORK_INIT;
+        if (pass > 20) {
+            /* All the same one for a while, so that they meet. */
+            struct domain *d = all[(pass / 64 + rng_below(&r, 2)) % NR];
+            struct work w = { .left = (int64_t)rng_below(&r, 4000) };
 
-            if (rng_below(&r, 2) == 0) {
+            if (rng_below(&r, 8) == 0) {
                 domain_kill_async(d);
-            } else if (domain_kill(d, &w) == 0) {
-                atomic_store(&is_over, true);
+            } else {
+                int err = domain_kill(d, &w);
+
+                look(d);
+                if (err != 0 && err != -ERESTART) {
+                    atomic_fetch_add(&nr_bad, 1);
+                }
             }
         }
         if (!run_loop_once()) {
@@ -260,16 +296,22 @@ static void killers(void *arg)
     for (unsigned i = 0; i < 4; i++) {
         arch_kick(i);
     }
+    grace_leave();
+}
+
+/* Tasks that were queued on a CPU after it had left. */
+static void drain(void *arg)
+{
+    (void)arg;
+    grace_enter();
+    while (run_loop_once()) {
+    }
     heap_cache_drain();
     grace_leave();
 }
 
-TEST(killed_by_all_while_all_run)
+static void run_and_kill(void)
 {
-    test_machine(16384, 4);
-    test_settle();
-    uint64_t nr_free = page_nr_free();
-
     for (unsigned i = 0; i < NR; i++) {
         all[i] = make("run");
         fill(all[i], 1);
@@ -277,7 +319,6 @@ TEST(killed_by_all_while_all_run)
             share_some(all[0], all[i]);
         }
     }
-    CHECK_EQ(audits(), 0);
     for (unsigned i = 0; i < NR; i++) {
         for (unsigned k = 0; k < 2; k++) {
             struct script s = { .step = writer_step,
@@ -292,13 +333,25 @@ TEST(killed_by_all_while_all_run)
     host_run_on_cpus(4, killers, NULL);
     for (unsigned i = 0; i < NR; i++) {
         CHECK_EQ(atomic_load(&all[i]->state), DOMAIN_DEAD);
+        CHECK_EQ(all[i]->kill.gfns, PAGES);
         domain_put(all[i]);
     }
+    host_run_on_cpus(4, drain, NULL);
     grace_enter();
-    while (run_loop_once()) {
-    }
     test_settle();
-    CHECK_EQ(domain_nr_unfreed(), 0);
-    CHECK_EQ(page_nr_free(), nr_free);
-    CHECK_EQ(audits(), 0);
+}
+
+TEST(killed_by_all_while_all_run)
+{
+    test_machine(16384, 4);
+    test_settle();
+    uint64_t nr_free = page_nr_free();
+
+    for (unsigned round = 0; round < 10 * test_rounds; round++) {
+        run_and_kill();
+        CHECK_EQ(atomic_load(&nr_bad), 0);
+        CHECK_EQ(domain_nr_unfreed(), 0);
+        CHECK_EQ(page_nr_free(), nr_free);
+        CHECK_EQ(audits(), 0);
+    }
 }

@@ -14,6 +14,7 @@
 #include <public/xen/version.h>
 #include <quire/arch.h>
 #include <quire/errno.h>
+#include <quire/page_alloc.h>
 #include <string.h>
 
 #define ARG 0x10000         /* where arguments are put: gpa = gva */
@@ -22,6 +23,7 @@
 static struct domain *d;
 static struct vcpu *v;
 static bool is_compat;
+static uint64_t nr_free;
 
 /* Identity tables of one 1G page for 64-bit guests; 32-bit ones are unpaged. */
 static void set_mode(struct vcpu *t, bool compat)
@@ -48,6 +50,8 @@ static void begin_mode(bool compat)
     struct domain_config c = test_config("caller", 128);
 
     test_machine(4096, 1);
+    test_settle();
+    nr_free = page_nr_free();
     c.nr_vcpus = 3;
     d = test_create(&c);
     v = d->vcpus[0];
@@ -67,6 +71,7 @@ static void end(void)
     test_kill(d);
     test_settle();
     CHECK_EQ(domain_nr_unfreed(), 0);
+    CHECK_EQ(page_nr_free(), nr_free);
 }
 
 #define RESTARTED INT64_C(-1000)
@@ -334,6 +339,19 @@ TEST(poll_ends_by_event_or_time)
     }
     timer_run_due();
     CHECK(!atomic_load(&v->blocked));
+    /* A masked port wakes a poller, though it interrupts nobody. */
+    struct shared_info *page =
+        arch_map_frame(frame_to_mfn(evtchn_shared_frame(d->events)));
+
+    page->evtchn_mask[0] = page->evtchn_pending[0] = 0;
+    page->evtchn_mask[0] = UINT64_C(1) << b.port;
+    p.nr_ports = 1;
+    p.timeout = 0;
+    CHECK_EQ(with(__HYPERVISOR_sched_op, SCHEDOP_poll, &p, sizeof(p)), 0);
+    CHECK(atomic_load(&v->blocked));
+    CHECK_EQ(evtchn_send(d->events, b.port), 0);
+    CHECK(!atomic_load(&v->blocked));
+    CHECK_EQ(v->events->info->evtchn_upcall_pending, 0);
     p.nr_ports = 129;
     CHECK_EQ(with(__HYPERVISOR_sched_op, SCHEDOP_poll, &p, sizeof(p)),
              -EINVAL);

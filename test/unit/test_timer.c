@@ -104,6 +104,29 @@ TEST(heap_against_a_model)
     }
 }
 
+static void ignore(struct timer *t)
+{
+    (void)t;
+}
+
+/* The worst order for a heap that does not keep its shape: each insert goes
+ * down the whole right spine. Steps are seen as time, and as stack. */
+TEST(many_in_ascending_order)
+{
+    enum { MANY = 200000 };
+    struct timer *t = calloc(MANY, sizeof(*t));
+
+    test_machine(1024, 1);
+    for (unsigned i = 0; i < MANY; i++) {
+        timer_init(&t[i], 0, ignore);
+        timer_set(&t[i], UINT64_MAX / 2 + i);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        timer_cancel(&t[i]);
+    }
+    free(t);
+}
+
 TEST(none_fires_early)
 {
     test_machine(1024, 1);
