@@ -81,7 +81,13 @@ void apic_send(uint32_t to, uint32_t command)
 
 void apic_stop_others(void)
 {
-    lapic_write(LAPIC_ICR_LOW, ICR_NMI_TO_OTHERS);
+    /* Firmware's idle ones have nothing to take it with: they would reset
+     * the machine. */
+    for (unsigned i = 0; i < MAX_CPUS; i++) {
+        if (percpu[i].online != 0 && i != arch_cpu()) {
+            apic_send(percpu[i].apic_id, ICR_NMI);
+        }
+    }
 }
 
 void ioapic_route(unsigned irq, uint8_t vector)

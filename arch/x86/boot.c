@@ -122,11 +122,11 @@ void boot_main(uint32_t magic, uint32_t mbi)
     apic_init();
     apic_calibrate();
     smp_init((unsigned)cmdline_u64("cpus", MAX_CPUS));
-    selftest_run();
     domain_init();
     share_init(arch_entropy());
     boot_cpu_init();
     smp_start();
+    selftest_run();
     start_control();
     log_banner(since);
     run_loop();

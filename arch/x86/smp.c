@@ -48,6 +48,7 @@ void smp_init(unsigned max)
     apic_ids[0] = self;
     nr_found = MIN(MAX(nr_found, 1u), MAX(max, 1u));
     percpu[0].apic_id = self;
+    percpu[0].online = 1;
 }
 
 void ap_main(void)

@@ -31,17 +31,19 @@ class Boot:
     """One run to its end: status (None: the time limit), log, replies."""
 
     def __init__(self, *, build="debug", cpus=1, mib=256, icount=False,
-                 append="", cpu="max", control=True, modules=(), seconds=40):
+                 append="", cpu="max", control=True, exit_device=True,
+                 modules=(), seconds=40):
         self.cpus, self.mib, self.icount = cpus, mib, icount
         accel = "tcg" if icount or cpus == 1 else "tcg,thread=multi"
         args = [find_qemu(), "-accel", accel, "-cpu", cpu,
                 "-smp", str(cpus), "-m", f"{mib}M",
                 "-nodefaults", "-no-user-config", "-display", "none",
                 "-no-reboot",
-                "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
                 "-serial", "file:log", "-kernel", "quire",
                 "-initrd", ",".join(["commands", *modules]),
                 "-append", f"batch {append}".strip()]
+        if exit_device:
+            args += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
         if control:
             args += ["-serial", "file:replies"]
         if icount:
@@ -167,6 +169,15 @@ def a_trap_in_a_trap_ends_the_machine():
     log = Boot(append="selftest=nested").ended(EXIT_PANIC).log
     check_in("TRAP 6", log)
     check(log.count("TRAP") == 1, f"it goes on talking: {log}")
+
+
+@case
+def a_machine_that_cannot_exit_stops():
+    """All its CPUs; a reset would end QEMU with success."""
+    for cpus, append in ((1, ""), (4, ""), (4, "cpus=2")):
+        log = Boot(cpus=cpus, append=f"selftest=ud {append}", seconds=3,
+                   exit_device=False).ended(None).log
+        check(log.count("TRAP") == 1, log)
 
 
 @case
