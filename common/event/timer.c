@@ -166,14 +166,15 @@ static bool try_cancel(struct timer_cpu *c, struct timer *t)
     return is_away;
 }
 
-/* Its fn may set it again while it runs, so both are looked at together. */
+/* Its fn may set it again while it runs, so both are looked at together. An
+ * fn waits for no CPU, so interrupts stay off: one let in here, in the middle
+ * of an exit, could not end the guest's turn any more. */
 void timer_cancel(struct timer *t)
 {
     struct timer_cpu *c = timer_cpu(t->cpu);
 
     while (!try_cancel(c, t)) {
         arch_relax();
-        arch_poll();
     }
 }
 

@@ -3,6 +3,7 @@
  * between guests, pausing from another CPU, idle CPUs woken.
  */
 #include "domains.h"
+#include "kick.h"
 #include "test.h"
 
 #include <public/xen/vcpu.h>
@@ -277,6 +278,47 @@ TEST(paused_means_off_the_cpu)
     test_settle();
     CHECK_EQ(domain_nr_unfreed(), 0);
     CHECK_EQ(mem_audit(), 0);
+}
+
+static struct timer busy_timer;
+static _Atomic bool is_busy, was_kept;
+
+static void take_a_while(struct timer *t)
+{
+    ticks_t until = arch_now() + arch_tick_hz() / 200;
+
+    (void)t;
+    atomic_store(&is_busy, true);
+    while (arch_now() < until) {
+        arch_relax();
+    }
+}
+
+static void cancel_main(void *arg)
+{
+    (void)arg;
+    if (arch_cpu() == 1) {
+        timer_set(&busy_timer, 0);
+        timer_run_due();
+        return;
+    }
+    while (!atomic_load(&is_busy)) {
+        arch_relax();
+    }
+    arch_kick(0);
+    timer_cancel(&busy_timer);
+    atomic_store(&was_kept, host_is_interrupt_pending());
+}
+
+/* An exit that cancels another CPU's timer waits for it. What kicked this CPU
+ * meanwhile must still keep it out of the guest. */
+TEST(a_kick_outlives_a_cancel)
+{
+    test_machine(1024, 2);
+    timer_init(&busy_timer, 1, take_a_while);
+    atomic_store(&is_busy, false);
+    host_run_on_cpus(2, cancel_main, NULL);
+    CHECK(atomic_load(&was_kept));
 }
 
 /* A vCPU on one CPU sends to one that sleeps on another, and back. */
