@@ -110,7 +110,7 @@ class Table:
             return []
         fine = "instr" if units.icount else "us"
         rows = [["domain", "pages", "shared", "saved", "CoW faults",
-                 "unshare min", "median", "max", "destroy",
+                 "unshare min", "mean", "max", "destroy",
                  "per gfn", "longest"],
                 ["", "", "", "", "", fine, fine, fine, fine, fine, fine]]
         rows += [self._row(d.name, d.as_dict(), units)
@@ -138,7 +138,8 @@ class Table:
         return [name, count(d["pages"]), count(d["shared_gfns"]),
                 count(d["saved_frames"]), count(d["cow_faults"]),
                 units.show(unshare.get("min")),
-                units.show(unshare.get("median")),
+                units.show(round(unshare["sum"] / unshare["count"])
+                           if unshare.get("count") else None),
                 units.show(unshare.get("max")),
                 units.show(destroy.get("total_ticks")),
                 units.show_fine(destroy["busy_ticks"] / gfns

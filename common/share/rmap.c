@@ -4,8 +4,9 @@
  *     form --> tail --> head --> ... --> tail
  *
  * Singly linked and circular, so that 16 bytes a pair are enough, and going
- * round is one store. New pairs go to the head. Finding a pair is a walk, and
- * that is the cost of a list: removing all of n pairs is quadratic.
+ * round is one store. New pairs go to the tail: most go in the order in which
+ * they came, and are then found at once. In any other order finding one is a
+ * walk, and removing all of n is quadratic: that is the cost of a list.
  */
 #include <quire/heap.h>
 #include <quire/log.h>
@@ -80,7 +81,7 @@ static struct node *find_before(const struct rmap *r, uint64_t key)
     return NULL;
 }
 
-static void link_head(struct rmap *r, struct node *n)
+static void link_tail(struct rmap *r, struct node *n)
 {
     struct node *tail = r->form;
 
@@ -90,6 +91,7 @@ static void link_head(struct rmap *r, struct node *n)
     } else {
         n->next = tail->next;
         tail->next = n;
+        r->form = n;
     }
     r->count++;
 }
@@ -120,7 +122,7 @@ int rmap_insert(struct rmap *r, struct rmap_pair p)
         return -ENOMEM;
     }
     n->key = key_of(p);
-    link_head(r, n);
+    link_tail(r, n);
     count_nodes(1);
     return 0;
 }
@@ -133,7 +135,7 @@ void rmap_remove(struct rmap *r, struct rmap_pair p)
 
 void rmap_move(struct rmap *to, struct rmap *from, struct rmap_pair p)
 {
-    link_head(to, unlink_pair(from, p));
+    link_tail(to, unlink_pair(from, p));
 }
 
 bool rmap_has(const struct rmap *r, struct rmap_pair p)

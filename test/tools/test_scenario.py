@@ -127,11 +127,11 @@ def the_table():
          "preemptions": 31}]})
     lines = table.lines(Units(True, 1e9))
     row = row_of(lines, "a")
-    check(row == ["a", "4,096", "200", "100", "50", "600", "700", "1,800",
+    check(row == ["a", "4,096", "200", "100", "50", "600", "800", "1,800",
                   "5,000,000", "60.0", "8,000"], row)
     check(lines[-1].split()[1:] == row[1:], lines[-1])
     row = row_of(table.lines(Units(False, 2e9)), "a")
-    check(row[5:] == ["0.3", "0.3", "0.9", "2,500", "0.030", "4.0"], row)
+    check(row[5:] == ["0.3", "0.4", "0.9", "2,500", "0.030", "4.0"], row)
 
 
 main()

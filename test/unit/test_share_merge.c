@@ -12,6 +12,7 @@ static struct p2m *d[DOMAINS];
  * in every domain, from 100 and 1000 on. */
 #define SOURCE 100u
 #define CLIENT 1000u
+#define LAST (CLIENT + 9)     /* of 10 clients: d[0]'s, and the last moved */
 
 static struct { share_handle_t sh, ch; struct share_merge m; } x;
 
@@ -210,10 +211,10 @@ TEST(a_frame_in_a_merge_is_in_no_other)
     share_frames(d[sd], GFN(sg), sh, d[cd], GFN(cg), ch, &other, NULL)
     CHECK_EQ(OTHER(2, h, 0, x.sh, 1, 0), -EAGAIN);
     CHECK_EQ(OTHER(0, x.sh, 2, h, 0, 1), -EAGAIN);
-    CHECK_EQ(OTHER(2, h, CLIENT, x.ch, 1, 0), -EAGAIN);
-    CHECK_EQ(OTHER(CLIENT, x.ch, 2, h, 0, 1), -EAGAIN);
-    CHECK_EQ(OTHER(CLIENT, x.ch, 0, x.sh, 0, 0), -EAGAIN);  /* the reverse */
-    CHECK_EQ(OTHER(0, x.sh, CLIENT, x.ch, 0, 0), -EAGAIN);  /* the same */
+    CHECK_EQ(OTHER(2, h, LAST, x.ch, 1, 0), -EAGAIN);
+    CHECK_EQ(OTHER(LAST, x.ch, 2, h, 0, 1), -EAGAIN);
+    CHECK_EQ(OTHER(LAST, x.ch, 0, x.sh, 0, 0), -EAGAIN);  /* the reverse */
+    CHECK_EQ(OTHER(0, x.sh, LAST, x.ch, 0, 0), -EAGAIN);  /* the same */
     CHECK(!other.started);
     test_share_audit_all();
     CHECK_EQ(merge(NULL), 0);
@@ -225,7 +226,7 @@ TEST(new_sharers_go_to_the_source_only)
 {
     setup(3, 10);
     merge_halfway(4);
-    CHECK_EQ(share_add_physmap(d[0], GFN(CLIENT), x.ch, d[1], GFN(77)),
+    CHECK_EQ(share_add_physmap(d[0], GFN(LAST), x.ch, d[1], GFN(77)),
              -EAGAIN);
     CHECK_EQ(share_add_physmap(d[0], GFN(0), x.sh, d[1], GFN(77)), 0);
     test_share_audit_all();
@@ -317,8 +318,8 @@ TEST(an_aborted_merge_leaves_both_whole)
     CHECK_EQ(stats().sharers, 5 + 20 + 2);
     CHECK_EQ(stats().shares, 0);
     x.m = (struct share_merge){ 0 };
-    CHECK_EQ(share_frames(d[0], GFN(0), x.sh, d[0], GFN(CLIENT), x.ch, &x.m,
-                          NULL), 0);
+    CHECK_EQ(share_frames(d[0], GFN(0), x.sh, d[1], GFN(CLIENT + 19), x.ch,
+                          &x.m, NULL), 0);      /* one that did not move */
     CHECK_EQ(stats().shared_frames, 1);
     teardown();
 }
