@@ -1,6 +1,7 @@
 """What a user types: run, scenarios, shell, exec, build."""
 
 import argparse
+import signal
 import sys
 
 import exec as exec_command
@@ -121,7 +122,21 @@ def do_build(_):
     return 0
 
 
+def _terminate(number, _):
+    """Unwind as Ctrl-C does: the machine and its files go."""
+    signal.signal(number, signal.SIG_IGN)
+    print(f"quire: ended by {signal.Signals(number).name}", file=sys.stderr)
+    raise SystemExit(128 + number)
+
+
+def _catch_signals():
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:      # nohup
+            signal.signal(number, _terminate)
+
+
 def main():
+    _catch_signals()
     args = parser().parse_args()
     try:
         return {"run": do_run, "scenarios": do_scenarios, "shell": do_shell,

@@ -186,6 +186,7 @@ class Machine:
                 self.process = subprocess.Popen(
                     self.argv(), cwd=self.folder, stdin=subprocess.DEVNULL,
                     stdout=errors, stderr=errors,
+                    start_new_session=True,     # Ctrl-C is not for it
                     preexec_fn=_die_with_parent)
             if self.commands is None:
                 self._connect()

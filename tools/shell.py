@@ -8,6 +8,7 @@ import readline
 import sys
 
 from channel import has_reply
+from errors import UserError
 from qemu import tail
 
 HISTORY = pathlib.Path(os.environ.get("QUIRE_HISTORY", "~/.quire_history"))
@@ -101,6 +102,16 @@ def own_command(machine, line):
     return True
 
 
+def ask(machine, line):
+    """One command. An answer that nobody waited for would be taken for the
+    next one's, so Ctrl-C here ends the session."""
+    try:
+        return machine.request(line)
+    except KeyboardInterrupt:
+        raise UserError(f"interrupted during `{line.strip()}': the machine "
+                        "has been ended", status=130) from None
+
+
 def shell(machine):
     """Until end of file; the exit status."""
     _setup(machine)
@@ -114,13 +125,13 @@ def shell(machine):
             except EOFError:
                 break
             except KeyboardInterrupt:
-                print()
+                print()         # the line is dropped, the session goes on
                 continue
             if line.startswith("!"):
                 if not own_command(machine, line):
                     break
             elif has_reply(line):
-                print(show(machine.request(line)))
+                print(show(ask(machine, line)))
                 if line.split()[0] == "shutdown":
                     machine.wait()
                     return 0

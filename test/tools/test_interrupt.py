@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Ctrl-C and SIGTERM: who hears them, and that nothing is left behind."""
+
+import os
+import pathlib
+import pty
+import select
+import signal
+import subprocess
+import tempfile
+import time
+
+from cases import ROOT, case, check, check_in, main
+
+# All that the commands create goes here, so that leftovers show.
+own = tempfile.TemporaryDirectory(prefix="quire-test-", dir="/dev/shm")
+ENV = os.environ | {"QUIRE_SHM": own.name, "TMPDIR": own.name,
+                    "QUIRE_HISTORY": f"{own.name}/history", "TERM": "dumb"}
+SHELL = [str(ROOT / "quire"), "shell", "--mem", "128M", "--timeout", "60"]
+
+
+class Terminal:
+    """`quire shell` on a terminal of its own, of which it is the leader."""
+
+    def __init__(self):
+        self.pid, self.handle = pty.fork()
+        if self.pid == 0:
+            os.execve(SHELL[0], SHELL, ENV)
+        self.seen = ""
+
+    def type(self, text):
+        os.write(self.handle, text.encode())
+
+    def until(self, part, seconds=60):
+        """What has come since the last call, up to and with @part."""
+        limit = time.monotonic() + seconds
+        while part not in self.seen:
+            left = limit - time.monotonic()
+            ready, _, _ = select.select([self.handle], [], [], max(0, left))
+            check(ready, f"no {part!r} in {self.seen[-500:]!r}")
+            try:
+                more = os.read(self.handle, 4096)
+            except OSError:             # the terminal's end
+                more = b""
+            check(more, f"ended without {part!r}: {self.seen[-500:]!r}")
+            self.seen += more.decode(errors="replace")
+        before, _, self.seen = self.seen.partition(part)
+        return before + part
+
+    def status(self):
+        """It ends by itself: its exit status."""
+        try:
+            while os.read(self.handle, 4096):
+                pass
+        except OSError:
+            pass
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.handle)
+        return os.waitstatus_to_exitcode(status)
+
+
+def nothing_left():
+    left = [n for n in os.listdir(own.name) if n != "history"]
+    check(not left, f"left behind: {left}")
+
+
+@case
+def ctrl_c_at_the_prompt_drops_the_line():
+    t = Terminal()
+    t.until("quire> ")
+    t.type("nonsense\x03")
+    t.until("quire> ")
+    t.type("loglevel\n")
+    check_in("level", t.until("level 2"))
+    t.until("quire> ")
+    t.type("\x04")
+    check(t.status() == 0)
+    nothing_left()
+
+
+@case
+def ctrl_c_during_a_command_ends_the_session():
+    t = Terminal()
+    t.until("quire> ")
+    t.type("sleep ms=60000\n")
+    t.until("ms=60000")
+    time.sleep(0.5)
+    t.type("\x03")
+    t.until("interrupted during `sleep ms=60000'")
+    check(t.status() == 130)
+    nothing_left()
+
+
+@case
+def sigterm_leaves_nothing():
+    for argv in (SHELL, [*SHELL[:1], "exec", *SHELL[2:], "sleep ms=60000"]):
+        process = subprocess.Popen(argv, env=ENV, stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        limit = time.monotonic() + 60
+        while not list(pathlib.Path(own.name).glob("quire-*/log")):
+            check(time.monotonic() < limit, "no machine")
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+        check(process.returncode == 128 + signal.SIGTERM, process.returncode)
+        check_in("ended by SIGTERM", err)
+        nothing_left()
+
+
+main()
