@@ -2,9 +2,9 @@
 """The world switch under QEMU, as guests feel it.
 
 lost events: a domain sleeps in HLT between timer interrupts while all its
-  pages are made shareable again and again, its stack and IDT included. The
-  next interrupt's delivery then faults half-way, on a page that must be
-  unshared, and has to be injected again: lose one, and it sleeps for ever.
+  pages are made shareable again and again, its stack and IDT included, so that
+  deliveries fault half-way, on a page that must be unshared. (An upcall that
+  is lost comes again by itself; `state' has traps that do not.)
 state: what a vCPU keeps in the processor stays its own, with three taking
   turns on one CPU, and one alone on a CPU.
 hostile: every register, MSR, port and privileged instruction, on one CPU and
@@ -64,6 +64,8 @@ def state(cpus):
     return batch(["state"], [
         f"create image=state mem=8M count={3 if cpus == 1 else 2}",
         "wait all phase=1 timeout_ms=20000",
+        *[f"nominate {i} gfn=0 count=384 skip=1"
+          for i in range(3 if cpus == 1 else 2)],
         "allow all phase=98",
         "wait all verdict=1 timeout_ms=30000",
     ], cpus)

@@ -3,7 +3,8 @@
  * one CPU take turns at every yield, each with values drawn from its domain
  * number, so that whatever the world switch forgets is found in the other's.
  *
- *   phase 1   the values are loaded; phase 2 when all have got there.
+ *   phase 1   the values are loaded. Before it allows phase 2 the toolstack may
+ *             make all pages shareable: see check_delivery().
  *   phase 2   `rounds=` (200) yields, and after each: XMM registers, MXCSR,
  *             the x87 control word, DR0-3, the system call MSRs, PAT, TSC_AUX
  *             and all general registers across the exit.
@@ -31,6 +32,7 @@
 static uint64_t seed;
 static alignas(16) uint8_t fpu[512], fpu_now[512];
 static volatile bool has_fired;
+extern uint8_t cpu_stacks[];     /* start.c: four pages a vCPU */
 
 static uint64_t value(unsigned n)
 {
@@ -137,7 +139,7 @@ static void check_registers(void)
     }
 }
 
-extern char step_end[], int1_end[];
+extern char step_end[], int1_end[], moved_end[];
 static void step_over_cpuid(void *arg)
 {
     (void)arg;
@@ -147,6 +149,34 @@ static void step_over_cpuid(void *arg)
                  "step_end: nop\n"
                  "pushf; andl $~0x100, (%%rsp); popf"
                  : : : "rax", "rbx", "rcx", "rdx", "memory", "cc");
+}
+
+/* TF first takes effect after the instruction that follows POPF. */
+static void step_onto(void *stack)
+{
+    asm volatile("pushf; orl $0x100, (%%rsp); popf\n"
+                 "mov %0, %%rsp\n"
+                 "moved_end: nop; nop; ud2"
+                 : : "r"(stack) : "memory", "cc");
+}
+
+/*
+ * A trap is not raised again by running its instruction again: if its delivery
+ * is cut short, because the stack is a page yet to be unshared, it is lost
+ * unless the hypervisor injects it anew. The stacks of vCPUs that this domain
+ * does not have are pages nobody has written to.
+ */
+static void check_delivery(void)
+{
+    struct guard g;
+
+    for (unsigned k = 4; k < 16; k++) {
+        void *top = cpu_stacks + (k + 1) * PAGE_SIZE;
+
+        CHECK(guard_run(&g, step_onto, top) && g.vector == TRAP_DB &&
+              g.rip == GVA(moved_end), "a trap onto page %u: vector %u at "
+              "%lx, not %lx", k, g.vector, g.rip, GVA(moved_end));
+    }
 }
 
 static void use_int1(void *arg)
@@ -268,6 +298,7 @@ void guest_main(void)
     load_all();
     guest_phase_report(1);
     guest_phase_wait(2);
+    check_delivery();
     for (unsigned i = 0; i < rounds && guest_failures() < 20; i++) {
         check_registers();
         (void)hc_sched_op(SCHEDOP_yield, NULL);
