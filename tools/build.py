@@ -3,20 +3,28 @@
 import os
 import shutil
 import subprocess
+import sys
 
 from errors import UserError, missing
 from qemu import ROOT
 
 
+def _make(*options):
+    return subprocess.run(["make", "-s", *options, "hv", "guests"], cwd=ROOT,
+                          text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
 def build():
-    """Run make; its complaints only when it fails."""
+    """Run make; its complaints only when it fails. Says so if there is
+    something to make, for the first time takes a while."""
     for program in ("make", "gcc", "ld", "objcopy"):
         if shutil.which(program) is None:
             raise missing(program)
-    done = subprocess.run(["make", "-s", f"-j{os.cpu_count() or 1}", "hv",
-                           "guests"], cwd=ROOT, text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
+    if _make("-q").returncode == 0:
+        return
+    print("quire: building ...", file=sys.stderr, flush=True)
+    done = _make(f"-j{os.cpu_count() or 1}")
     if done.returncode != 0:
         raise UserError("the build failed:\n" + done.stdout[-4000:])
 

@@ -96,6 +96,6 @@ def explain(tree, names):
                 id(node) not in inner | called:
             try:
                 seen[ast.unparse(node)] = _value(node, names)
-            except (LookupError, TypeError, ValueError):
+            except (LookupError, TypeError, ValueError, ArithmeticError):
                 seen[ast.unparse(node)] = "not there"
     return ", ".join(f"{name} = {value}" for name, value in seen.items())

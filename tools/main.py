@@ -71,6 +71,8 @@ def _settle(args, cpus, memory, timeout):
 
 
 def do_run(args):
+    run_command.check_writable(args.json)
+    run_command.check_writable(args.log)
     plan = scenario.load(args.scenario, args.set)
     plan.cpus, plan.memory, plan.timeout = _settle(
         args, plan.cpus, plan.memory, plan.timeout)
@@ -85,6 +87,7 @@ def do_scenarios(_):
 
 def _machine(args, commands=None, timeout=120.0):
     cpus, memory, timeout = _settle(args, 1, 1 << 30, timeout)
+    run_command.check_writable(args.log)
     if not args.no_build:
         build()
     return Machine(kernel(args.debug), guests(), cpus=cpus, memory=memory,

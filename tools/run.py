@@ -1,6 +1,7 @@
 """`quire run`: a scenario on a machine, checked, and its table."""
 
 import json
+import os
 import time
 
 import expression
@@ -12,6 +13,12 @@ from qemu import EXIT_SUCCESS, EXIT_WORDS, Machine, tail
 from table import Table, Units
 
 FIRST = "version"               # asked before anything else
+
+
+def is_misspelt(error):
+    """No such command, or not its arguments: a dash does not excuse it."""
+    return error["code"] == "ENOSYS" or (
+        error["code"] == "EINVAL" and "usage: " in error["message"])
 
 
 class Judge:
@@ -28,11 +35,15 @@ class Judge:
         """True if all is well with it."""
         self.exchanges.append({"command": step.command, "reply": reply})
         good = self._outcome(step, reply)
-        if reply["ok"]:
-            if step.save:
-                self.names[step.save] = reply
-            if step.table:
-                self.table.add(step.table, reply)
+        if step.save:
+            self.names[step.save] = reply
+        if reply["ok"] and step.table and \
+                not self.table.add(step.table, reply):
+            good = self._note(step, f"table {step.table}", False,
+                              f"table: the reply has nothing for "
+                              f"{step.table}")
+        # An error that nobody asked for has said enough.
+        if reply["ok"] or step.fails or step.may_fail:
             for text, tree in step.expect:
                 good = self._expect(step, text, tree, reply) and good
         return good
@@ -51,9 +62,11 @@ class Judge:
                               code == step.fails,
                               f"must fail with {step.fails}: "
                               + ("succeeded" if reply["ok"] else code))
-        if reply["ok"] or step.may_fail:
+        if reply["ok"]:
             return True
         error = reply["error"]
+        if step.may_fail and not is_misspelt(error):
+            return True
         return self._note(step, "ok", False,
                           f"{error['code']}: {error['message']}")
 
@@ -61,6 +74,9 @@ class Judge:
         names = self.names | reply
         try:
             held = bool(expression.evaluate(tree, names))
+        except ZeroDivisionError:
+            return self._note(step, text, False, f"expected {text}; division "
+                              "by zero; " + expression.explain(tree, names))
         except (LookupError, TypeError, ValueError, ArithmeticError):
             held = False
         return self._note(step, text, held, f"expected {text}; "
@@ -191,6 +207,21 @@ def keep_log(machine, args):
     if args.log:
         _write(args.log, machine.log.read_text(errors="replace")
                if machine.log.exists() else "")
+
+
+def check_writable(path):
+    """Before the work, not after it. Leaves things as they were."""
+    if path is None or (os.path.exists(path) and not os.path.isfile(path)
+                        and not os.path.isdir(path)):
+        return                  # a pipe, say: to open it is to use it
+    there = os.path.exists(path)
+    try:
+        with open(path, "a", encoding="utf-8"):
+            pass
+    except OSError as err:
+        raise UserError(f"{path}: {err.strerror}") from err
+    if not there:
+        os.unlink(path)
 
 
 def _write(path, text):

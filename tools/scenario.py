@@ -17,11 +17,13 @@ from qemu import ROOT
 
 FOLDER = ROOT / "tools" / "scenarios"
 SIZE = re.compile(r"^(\d+)([KMG]?)$", re.IGNORECASE)
-EACH = re.compile(r"^\s*([a-z]\w*)\s*=\s*(-?\d+)\s*\.\.\s*(-?\d+)\s*$")
+EACH = re.compile(r"^\s*([a-z]\w*)\s*=(.+?)\.\.(.+)$")
 KEYS = {"title", "about", "machine", "vars", "step"}
 MACHINE_KEYS = {"mem", "cpus", "timeout_s", "append"}
 STEP_KEYS = {"say", "run", "each", "expect", "save", "table", "fails"}
-TABLES = {"shared", "written", "destroyed"}
+# The commands whose replies have the columns.
+TABLES = {"shared": ("stats", "join"), "written": ("stats", "join"),
+          "destroyed": ("destroy", "join")}
 EXPANDED_MAX = 100_000
 
 
@@ -34,7 +36,7 @@ class Step:
     save: str | None            # the name under which others refer to it
     table: str | None           # which columns of the table it fills
     fails: str | None           # the error it must end in
-    may_fail: bool              # it began with a dash: either is fine
+    may_fail: bool              # it began with a dash: an error is fine
 
 
 @dataclasses.dataclass
@@ -99,6 +101,18 @@ def _fill(where, text, variables):
         raise UserError(f"{where}: {err}; a dollar sign is $$") from err
 
 
+def _bound(where, each, text):
+    """A number, or arithmetic with numbers: `7-1`."""
+    try:
+        bound = expression.evaluate(expression.parse(text.strip()), {})
+    except (UserError, LookupError, TypeError, ValueError, ArithmeticError):
+        bound = None
+    if type(bound) is not int:
+        raise UserError(f"{where}: each: in `{each}', {text.strip()} is not a "
+                        "whole number")
+    return bound
+
+
 def _rounds(where, each, variables):
     """The values of an `each = "i = 1..$n"`, or one round without it."""
     if each is None:
@@ -106,10 +120,24 @@ def _rounds(where, each, variables):
     found = EACH.match(_fill(where, each, variables))
     if not found:
         raise UserError(f"{where}: each: `{each}' is not `NAME = A..B'")
-    name, first, last = found.group(1), *map(int, found.groups()[1:])
+    name = found.group(1)
+    first, last = (_bound(where, each, b) for b in found.groups()[1:])
     if last - first >= EXPANDED_MAX:
         raise UserError(f"{where}: each: more than {EXPANDED_MAX} rounds")
     return [{name: n} for n in range(first, last + 1)]
+
+
+def _word(command):
+    """What the command is, without its dash and its arguments."""
+    return command.removeprefix("-").split()[:1]
+
+
+def _check_table(where, kind, commands):
+    if kind not in TABLES:
+        raise UserError(f"{where}: table: one of {', '.join(sorted(TABLES))}")
+    if not any(_word(c) == [t] for c in commands for t in TABLES[kind]):
+        raise UserError(f"{where}: table: {kind} is of a reply of "
+                        f"{' or '.join(TABLES[kind])}, and run has none")
 
 
 def _expand(number, table, variables):
@@ -117,9 +145,10 @@ def _expand(number, table, variables):
     _check_keys(where, table, STEP_KEYS)
     if "run" not in table:
         raise UserError(f"{where}: `run' is missing: the command")
-    if table.get("table", "shared") not in TABLES:
-        raise UserError(f"{where}: table: one of {', '.join(sorted(TABLES))}")
     commands = _strings(f"{where}: run", table["run"])
+    kind = table.get("table")
+    if kind is not None:
+        _check_table(where, kind, commands)
     expect = _strings(f"{where}: expect", table.get("expect", []))
     steps = []
     for round_ in _rounds(where, table.get("each"), variables):
@@ -135,7 +164,9 @@ def _expand(number, table, variables):
                 say=_fill(where, table.get("say", text), names),
                 expect=[(e, expression.parse(e)) for e in conditions],
                 save=table.get("save") if last else None,
-                table=table.get("table"), fails=table.get("fails")))
+                table=kind if kind and _word(command) and
+                _word(command)[0] in TABLES[kind] else None,
+                fails=table.get("fails")))
     return steps
 
 

@@ -2,6 +2,11 @@
 unsharing and destroying cost."""
 
 
+# What a reply must have for each kind of entry.
+FIELDS = {"shared": ("domains", "share"),
+          "written": ("domains", "unshare_ticks"), "destroyed": ("destroyed",)}
+
+
 class Units:
     """Ticks as people read them: instructions under icount (one tick is one
     instruction there), microseconds otherwise."""
@@ -58,12 +63,19 @@ class Table:
         return self.domains.setdefault(key, Domain(*key))
 
     def add(self, kind, reply):
-        """@kind: "shared" or "written", a reply of stats; "destroyed"."""
+        """@kind: "shared" or "written", a reply of stats; "destroyed". False:
+        the reply has nothing of the kind."""
+        if any(field not in reply for field in FIELDS[kind]):
+            return False
+        self._add(kind, reply)
+        return True
+
+    def _add(self, kind, reply):
         if kind == "destroyed":
-            for entry in reply.get("destroyed", []):
+            for entry in reply["destroyed"]:
                 self._domain(entry).destroy = entry
             return
-        for entry in reply.get("domains", []):
+        for entry in reply["domains"]:
             domain = self._domain(entry)
             if kind == "shared":
                 domain.pages = entry["pages"]

@@ -150,6 +150,8 @@ def unknown_words():
     refused("no command", "exec", status=2)
     refused("not both", "exec", "-f", "x", "list", status=2)
     refused("No such file", "exec", "-f", "/nonexistent/x")
+    refused("/nonexistent/x: No", "run", "--json", "/nonexistent/x")
+    refused("/nonexistent/x: No", "exec", "--log", "/nonexistent/x", "list")
     refused("no --icount", "shell", "--icount", status=2)
     refused("--timeout", "exec", "--timeout", "0", "list", status=2)
 

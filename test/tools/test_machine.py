@@ -91,8 +91,7 @@ def shell_completes():
 def the_demo_runs():
     with folder() as name:
         status, out, err = quire("run", "--set", "domains=3", "--set",
-                                 "last=2", "--set", "mem=6M", "--json",
-                                 f"{name}/j")
+                                 "mem=6M", "--json", f"{name}/j")
         check(status == 0, out + err)
         document = json.loads(pathlib.Path(f"{name}/j").read_text())
     check_in("checks held", out)
@@ -110,8 +109,8 @@ def the_demo_is_identical_under_icount():
         got = []
         for i in range(2):
             status, out, err = quire(
-                "run", "--icount", "--set", "domains=2", "--set", "last=1",
-                "--set", "mem=4M", "--json", f"{name}/{i}", "--log",
+                "run", "--icount", "--set", "domains=2", "--set", "mem=4M",
+                "--json", f"{name}/{i}", "--log",
                 f"{name}/log{i}")
             check(status == 0, out + err)
             got.append((out, pathlib.Path(f"{name}/{i}").read_text(),
@@ -144,6 +143,27 @@ def a_check_that_does_not_hold():
             check_in("FAILED: info a", out)
             check_in("expected vcpus == 2; vcpus = 1", out)
             check_in("the machine's last lines", out)
+
+
+@case
+def a_dash_hides_no_condition():
+    with folder() as name:
+        path = pathlib.Path(name) / "f.toml"
+
+        def outcome(step, good, part=""):
+            path.write_text('[machine]\nmem = "128M"\n[[step]]\n' + step)
+            for extra in ([], ["--icount"]):
+                status, out, err = quire("run", path, *extra)
+                check(status == (0 if good else 1), out + err)
+                check_in(part, out)
+
+        outcome('run = "-info 4"\nexpect = "vcpus == 1"', False,
+                "vcpus = not there")
+        outcome('run = "-info 4"\nexpect = \'error.code == "ESRCH"\'', True)
+        outcome('run = "-inof 4"', False, "ENOSYS")
+        outcome('run = "-info"', False, "usage: info")
+        outcome('run = "version"\nexpect = "1 // (cpus - 1) == 0"', False,
+                "division by zero")
 
 
 @case

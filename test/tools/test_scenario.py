@@ -33,7 +33,7 @@ def ours_all_load():
 def loops_and_variables():
     s = load('title = "t"\n[machine]\nmem = "2G"\ncpus = 3\n'
              '[vars]\nn = 2\nm = "16M"\n'
-             '[[step]]\neach = "i = 1..$n"\nsay = "s$i"\n'
+             '[[step]]\neach = "i = 1..$n*2-2"\nsay = "s$i"\n'
              'run = ["a $i $m {i}", "-b $$"]\nexpect = "x == $i"\n'
              'save = "kept"\n')
     check([x.command for x in s.steps] ==
@@ -66,7 +66,10 @@ def refused_files():
     refused('[[step]]\nrun = "a $"', "$$")
     refused('[[step]]\nrun = "a"\neach = "1..2"', "NAME = A..B")
     refused('[[step]]\nrun = "a"\neach = "i = 1..9999999"', "rounds")
+    refused('[[step]]\nrun = "a"\neach = "i = 1..x"', "x is not a whole")
+    refused('[[step]]\nrun = "a"\neach = "i = 1..2/2"', "not a whole")
     refused('[[step]]\nrun = "a"\ntable = "x"', "table: one of")
+    refused('[[step]]\nrun = "list"\ntable = "shared"', "a reply of stats")
     refused('[[step]]\nrun = "a"\nexpect = "x =="', "expect")
     refused('[[step]]\nrun = "a"\nexpect = "[i for i in x]"',
             "not for scenarios")
@@ -112,6 +115,14 @@ def stats(shared, faults, unshare):
 
 def row_of(lines, name):
     return [line for line in lines if line.startswith(name + " ")][0].split()
+
+
+@case
+def a_reply_without_the_columns():
+    table = Table()
+    check(not table.add("shared", {"domains": 3}))
+    check(not table.add("destroyed", {"domains": []}))
+    check(table.lines(Units(True, 1e9)) == [])
 
 
 @case
