@@ -32,6 +32,7 @@
 #define ADDED 300               /* the word that the adders add to */
 #define ADDS 100
 #define RING_ROUNDS 50
+#define SPINS 20000             /* reads between two exits */
 
 static unsigned nr_vcpus;
 static uint64_t first, pages, cseed;
@@ -85,6 +86,7 @@ static bool is_added(unsigned j) { return j == ADDED; }
 static void watch(uint64_t i)
 {
     uint64_t old = word_of(i, WATCHED), seen = 0;
+    unsigned spins = 0;
     bool was_old = false;
 
     while (seen != NEW_VALUE) {
@@ -99,7 +101,10 @@ static void watch(uint64_t i)
         if (done && seen != NEW_VALUE) {
             return;
         }
-        cpu_relax();
+        /* PAUSE exits, and an exit may hide that a flush was forgotten. */
+        if (++spins % SPINS == 0) {
+            wait_a_little();
+        }
     }
     saw_old += was_old;
     for (unsigned k = 0; k < 100; k++) {
@@ -117,8 +122,8 @@ static void test_readers(unsigned id, uint64_t from, uint64_t to)
             watch(i);
             continue;
         }
-        for (unsigned k = 0; k < i % 7 * 50; k++) {
-            cpu_relax();        /* now before, now after the first read */
+        for (unsigned k = 0; k < i % 7 * 20; k++) {
+            wait_a_little();    /* now before, now after the first read */
         }
         page_at(i)[WATCHED] = NEW_VALUE;
         written_upto = i + 1;
