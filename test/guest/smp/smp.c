@@ -32,7 +32,7 @@
 #define ADDED 300               /* the word that the adders add to */
 #define ADDS 100
 #define RING_ROUNDS 50
-#define SPINS 20000             /* reads between two exits */
+#define SPINS 50000             /* reads between two exits */
 
 static unsigned nr_vcpus;
 static uint64_t first, pages, cseed;
