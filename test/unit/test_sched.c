@@ -60,6 +60,40 @@ TEST(yielding_vcpus_take_turns)
     test_settle();
 }
 
+static const struct vcpu *interrupted;
+
+static int always_pending(struct vcpu *v)
+{
+    return v == interrupted ? 0x40 : -1;
+}
+
+static void never_taken(struct vcpu *v, uint8_t vector)
+{
+    (void)v;
+    (void)vector;
+}
+
+/* Whoever raised it may have looked before the vCPU was blocked. */
+TEST(nobody_blocks_with_an_interrupt_pending)
+{
+    static const struct irq_source source = { always_pending, never_taken };
+
+    test_machine(4096, 1);
+    irq_source_register(&source);
+    struct domain *d = make(1);
+    struct vcpu *v = d->vcpus[0];
+
+    vcpu_block(v);
+    CHECK(atomic_load(&v->blocked));
+    vcpu_wake(v);
+    interrupted = v;
+    vcpu_block(v);
+    interrupted = NULL;
+    CHECK(!atomic_load(&v->blocked));
+    test_kill(d);
+    test_settle();
+}
+
 /* Two that never exit by themselves: only the slice's end parts them. */
 TEST(slices_part_those_that_spin)
 {
