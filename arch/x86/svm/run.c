@@ -12,15 +12,34 @@
  */
 #include <quire/arch.h>
 #include <quire/grace.h>
+#include <quire/string.h>
 
 #include "svm.h"
 
+/* What FXSAVE writes; the rest of the image is software's. */
+#define FPU_SAVED_BYTES 416
+
+static alignas(64) uint8_t fpu_now[MAX_CPUS][512];
+
+/*
+ * QEMU 7.2 emulates FXRSTOR on any CPU by a read-modify-write, not atomic, of
+ * CPU 0's flags (cpu_clear_ignne()). One that falls into CPU 0's #VMEXIT
+ * brings its nested-paging flag back, and the next host access ends the
+ * machine. So nothing is loaded that is there already: guests that leave the
+ * FPU alone cause none, and with others it stays rare.
+ */
 static void load_fpu(struct svm_cpu *cpu, const struct svm_vcpu *a)
 {
-    if (cpu->fpu_loaded != a->loaded_id) {
-        asm volatile("fxrstor64 %0" :: "m"(a->fpu));
-        cpu->fpu_loaded = a->loaded_id;
+    uint8_t *now = fpu_now[arch_cpu()];
+
+    if (cpu->fpu_loaded == a->loaded_id) {
+        return;
     }
+    asm volatile("fxsave64 %0" : "=m"(*(uint8_t (*)[512])now));
+    if (memcmp(now, a->fpu, FPU_SAVED_BYTES) != 0) {
+        asm volatile("fxrstor64 %0" :: "m"(a->fpu));
+    }
+    cpu->fpu_loaded = a->loaded_id;
 }
 
 /* The guest's breakpoint addresses matter only while one is enabled: its
