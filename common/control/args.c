@@ -54,7 +54,8 @@ static int add_pair(struct args *a, char *token, char *eq, const char **why)
 {
     *eq = '\0';
     if (args_value(a, token) != NULL) {
-        *why = "an argument is given twice";
+        *why = "is given twice";
+        a->twice = token;
         return -EINVAL;
     }
     if (a->nr_pairs == ARGS_PAIRS) {

@@ -19,6 +19,7 @@ struct args {
     unsigned nr_words;
     struct { char *key, *value; } pair[ARGS_PAIRS];
     unsigned nr_pairs;
+    const char *twice;          /* the key that was, if that is the error */
 };
 
 /** args_parse() - take @line apart. -EINVAL or -E2BIG, with the reason in

@@ -165,9 +165,11 @@ static int parse_memory(struct job *job, struct domain_config *c)
     }
     err = job_number(job, "mem", UINT64_C(16) << 20, 0, UINT64_MAX, &bytes);
     if (err == 0 && domain_config_memory(c, bytes) != 0) {
-        err = job_fail(job, -EINVAL, "mem=%lu is not whole pages, or none, "
-                       "or more than %u bits of gfn reach", bytes,
-                       P2M_GFN_BITS);
+        err = (bytes & PAGE_MASK) != 0 || bytes == 0 ?
+            job_fail(job, -EINVAL, "mem=%lu is not whole pages of 4 KiB, at "
+                     "least one", bytes) :
+            job_fail(job, -EINVAL, "mem=%lu is more than %u bits of gfn "
+                     "reach", bytes, P2M_GFN_BITS);
     }
     return err;
 }
@@ -276,6 +278,17 @@ static int configure(struct job *job, struct create_state *s)
     return 0;
 }
 
+/* The reason, after the copy's name unless it begins with that. */
+static int build_error(struct job *job, const struct create_state *s, int err)
+{
+    const char *name = s->config.name;
+    const char *why = s->why[0] != '\0' ? s->why : errno_name(err);
+
+    return strncmp(why, name, strlen(name)) == 0 ?
+        job_fail(job, err, "%s", why) :
+        job_fail(job, err, "%s: %s", name, why);
+}
+
 /* Preemptible: the domains made so far, and the one being built. */
 static int build(struct job *job, struct create_state *s, struct work *w)
 {
@@ -291,8 +304,7 @@ static int build(struct job *job, struct create_state *s, struct work *w)
         }
         if (err != 0) {
             s->building = NULL;
-            return job_fail(job, err, "%s: %s", s->config.name,
-                            s->why[0] != '\0' ? s->why : errno_name(err));
+            return build_error(job, s, err);
         }
         s->ids[s->nr_made++] = s->building->id;
         s->building = NULL;

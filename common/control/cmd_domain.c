@@ -50,7 +50,8 @@ static void put_summary(struct reply *r, struct domain *d)
     take_picture(d, &p);
     reply_number(r, "domain", d->id);
     reply_string(r, "name", d->config.name);
-    reply_string(r, "state", state_names[p.state]);
+    reply_string(r, "state", p.state == DOMAIN_RUNNING && p.pauses > 0 ?
+                 "paused" : state_names[p.state]);
     if (p.state == DOMAIN_SHUTDOWN) {
         reply_string(r, "shutdown", p.shutdown < ARRAY_SIZE(shutdown_names) ?
                      shutdown_names[p.shutdown] : "unknown");

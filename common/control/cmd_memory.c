@@ -52,9 +52,12 @@ static int run_read(struct job *job, struct work *w)
     len = s->len;
     gpa = s->gpa;
     while (job->done < len) {
-        size_t n = MIN(len - job->done, READ_PIECE);
+        gpa_t at = gpa + job->done;
+        /* Never over the end of a page: an error is at its very address. */
+        size_t n = MIN(MIN(len - job->done, READ_PIECE),
+                       PAGE_SIZE - (at & PAGE_MASK));
 
-        err = guest_read_gpa(p, gpa + job->done, job->page, n);
+        err = guest_read_gpa(p, at, job->page, n);
         if (job->done == 0 && err == 0) {
             reply_number(&job->reply, "gpa", gpa);
             reply_bytes_begin(&job->reply, "data");
@@ -64,7 +67,7 @@ static int run_read(struct job *job, struct work *w)
                 reply_bytes_end(&job->reply);
             }
             job->has_done = true;
-            return access_error(job, err, gpa + job->done);
+            return access_error(job, err, at);
         }
         reply_bytes(&job->reply, job->page, n);
         job->done += n;

@@ -12,7 +12,7 @@ static int populate_one(struct job *job, gfn_t gfn, uint64_t i,
 
     (void)i, (void)w;
     if (p2m_lookup(job->domain[0]->p2m, gfn).type != p2m_invalid) {
-        return -EEXIST;
+        return job_fail(job, -EEXIST, "gfn %lu: is not a hole", gfn.n);
     }
     return domain_populate(job->domain[0], gfn, 1, &one, NULL);
 }

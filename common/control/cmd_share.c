@@ -177,6 +177,9 @@ static int run_debug_gfn(struct job *job, struct work *w)
         const struct frame *f = mfn_to_frame(e.mfn);
         reply_number(&job->reply, "mfn", e.mfn.n);
         reply_number(&job->reply, "owner", frame_owner(f));
+        if (frame_owner(f) == DOMID_COW) {
+            reply_string(&job->reply, "owner_name", "DOMID_COW");
+        }
         reply_number(&job->reply, "references", frame_refs(f));
         reply_number(&job->reply, "type_references", frame_type_count(f));
     }

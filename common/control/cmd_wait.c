@@ -145,6 +145,9 @@ static int run_wait(struct job *job, struct work *w)
     }
     if (job->domain[0] == NULL) {
         err = wait_for_all(job, s, w);
+        if (err == 0 && s->domains == 0) {
+            err = job_fail(job, -ESRCH, "there is no domain to wait for");
+        }
     } else {
         err = look(job, s, job->domain[0]);
         if (err == 0) {

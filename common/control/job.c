@@ -293,7 +293,9 @@ static int parse_line(struct job *job)
     }
     err = args_parse(job->line, &job->args, &why);
     if (err != 0) {
-        return job_fail(job, err, "%s", why);
+        return job->args.twice != NULL ?
+            job_fail(job, err, "%.32s= %s", job->args.twice, why) :
+            job_fail(job, err, "%s", why);
     }
     if (job->args.command == NULL) {
         return job_fail(job, -EINVAL, "a command is missing");

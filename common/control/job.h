@@ -66,7 +66,7 @@ struct job {
     uint64_t done;              /* items finished, of a range or a count */
     ticks_t busy;               /* inside the command's slices */
     int error;
-    char message[224];
+    char message[512];          /* the longest usage fits */
     struct reply reply;
     alignas(64) unsigned char state_bytes[JOB_STATE_BYTES]; /* starts zero */
     alignas(64) uint8_t page[PAGE_SIZE];    /* scratch of one slice */

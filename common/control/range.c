@@ -82,7 +82,8 @@ int range_run(struct job *job, struct range *r, unsigned cost,
         } else {
             job->has_done = true;
             return job->message[0] != '\0' ? err :
-                job_fail(job, err, "gfn %lu: %s", gfn.n, errno_name(err));
+                job_fail(job, err, "gfn %lu: %s", gfn.n, err == -ENOENT ?
+                         "a hole" : errno_name(err));
         }
         job->message[0] = '\0';
         job->done++;

@@ -112,8 +112,10 @@ static int check_config(const struct domain_config *c, uint64_t *max_pages,
     /* Tables: one for each 512 pages, and the path to each range. */
     need = total + total / 512 + 4 * c->nr_ranges + 8 + 4 * c->nr_vcpus;
     if (need > nr_free) {
-        print_to(why, DOMAIN_WHY_MAX, "needs %llu frames, %llu are free",
-                 (unsigned long long)need, (unsigned long long)nr_free);
+        print_to(why, DOMAIN_WHY_MAX, "needs %llu frames (%llu MiB), %llu "
+                 "(%llu MiB) are free: see --mem", (unsigned long long)need,
+                 (unsigned long long)need >> 8, (unsigned long long)nr_free,
+                 (unsigned long long)nr_free >> 8);
         return -ENOMEM;
     }
     return 0;

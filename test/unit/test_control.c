@@ -33,6 +33,9 @@ TEST(lines_that_are_no_commands)
     ASK_FAILS("frobnicate", "ENOSYS", "try help");
     ASK_FAILS("list extra", "EINVAL", "usage: list");
     ASK_FAILS("create colour=red", "EINVAL", "takes no colour=");
+    ASK_FAILS("create colour=red", "EINVAL", "[first=N]\"");
+    ASK_FAILS("create id=1 id=2", "EINVAL", "id= is given twice");
+    ASK_FAILS("wait all verdict=1", "ESRCH", "no domain to wait for");
     ASK_FAILS("create name=\"open", "EINVAL", "quote");
     ASK_FAILS("destroy", "EINVAL", "usage: destroy DOMAIN|all");
     ASK_FAILS("info 4096", "EINVAL", "0 .. 4095");
@@ -96,6 +99,7 @@ TEST(create_list_info_destroy)
     CHECK_EQ(field(a, "ram_rw"), 512);
     CHECK_EQ(field(a, "vcpus"), 3);
     ASK_FAILS("create name=third mem=1M id=9", "EEXIST", "9");
+    ASK_FAILS("create mem=1M id=9", "EEXIST", "\"domain 9 exists");
     CHECK_EQ(field(ask("destroy first"), "gfns"), 256);
     ASK_FAILS("info first", "ESRCH", "first");
     CHECK_EQ(field(ask("destroy all"), "gfns"), 512);
@@ -203,6 +207,8 @@ TEST(memory_read_and_written)
     ASK_FAILS("write m data=12", "EINVAL", "gpa= is missing");
     ASK_FAILS("write m gpa=0xffffe data=11223344", "ENOENT", "0x100000");
     ASK_FAILS("read m gpa=1M", "ENOENT", "a hole");
+    ASK_FAILS("read m gpa=0xfffff len=2", "ENOENT", "gpa 0x100000: a hole");
+    ASK_FAILS("fill m gfn=256", "ENOENT", "gfn 256: a hole");
     ASK_FAILS("read m gpa=0 len=17M", "ERANGE", "len");
     a = ask("read m gpa=0xff000 len=8K");
     CHECK(is_reply(a) && !is_ok(a));
@@ -260,7 +266,7 @@ TEST(populate_and_depopulate)
     before = free_frames();
     ASK_OK("create name=h mem=1M max=8M paused=1");
     free = free_frames();
-    ASK_FAILS("populate h gfn=255", "EEXIST", "255");
+    ASK_FAILS("populate h gfn=255", "EEXIST", "255: is not a hole");
     CHECK_EQ(field(ask("populate h gfn=250 count=10 skip=1"), "populated"),
              4);
     ASK_OK("hash h gfn=256 count=4");
