@@ -23,6 +23,19 @@ def read_commands(args):
         raise UserError(f"{args.file}: {err.strerror}") from err
 
 
+def check_shutdown(commands):
+    """What stands after a shutdown would be dropped in silence."""
+    commands = [c for c in commands if has_reply(c)]
+    for command, after in zip(commands, commands[1:]):
+        if command.split()[0] == "shutdown":
+            raise UserError(f"exec: `{after}' would never run: it is after "
+                            "shutdown", status=2)
+
+
+def _show(reply):
+    print(json.dumps(reply, separators=(",", ":")), flush=True)
+
+
 def execute(machine, commands, keep_going):
     """Live. 0 if every command succeeded; stops at the first that did not,
     unless told otherwise."""
@@ -31,7 +44,7 @@ def execute(machine, commands, keep_going):
         if not has_reply(command):
             continue
         reply = machine.request(command)
-        print(json.dumps(reply), flush=True)
+        _show(reply)
         if reply["ok"] and command.split()[0] == "shutdown":
             machine.wait()
             return 1 if failed else 0
@@ -47,12 +60,12 @@ def execute_batch(machine, commands):
     """As one list that travels in with the machine (icount): the machine runs
     all of it, whatever fails."""
     status = machine.wait()
-    replies = machine.replies.read_text().splitlines()[1:] \
+    lines = machine.replies.read_text().splitlines()[1:] \
         if machine.replies.exists() else []
+    replies = [json.loads(line) for line in lines]
     for reply in replies:
-        print(reply)
+        _show(reply)
     wanted = sum(has_reply(c) for c in commands)
-    if status not in EXIT_WORDS or (len(replies) < wanted and
-                                    "shutdown" not in commands):
+    if status not in EXIT_WORDS or len(replies) < wanted:
         raise machine.died()
-    return 0 if all(json.loads(r)["ok"] for r in replies) else 1
+    return 0 if all(r["ok"] for r in replies) else 1

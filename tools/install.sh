@@ -14,7 +14,17 @@ need python3 python3
 need qemu-system-x86 qemu-system-x86_64
 # The host tests use libc; the hypervisor does not.
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
-[ -n "$missing" ] || exit 0
+python_is_new() {
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+        echo "python3 is too old: 3.11 or newer is needed" \
+            "(Debian 12, Ubuntu 24.04)" >&2
+        exit 1
+    }
+}
+if [ -z "$missing" ]; then
+    python_is_new
+    exit 0
+fi
 
 if ! command -v apt-get >/dev/null; then
     echo "please install:$missing (this is not Debian: apt-get is missing)" >&2
@@ -33,3 +43,4 @@ $root apt-get -qq update
 # shellcheck disable=SC2086 # a list of words
 $root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
     --no-install-recommends $missing
+python_is_new

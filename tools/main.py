@@ -111,6 +111,7 @@ def do_exec(args):
     if not commands:
         raise UserError("exec: no command; `quire exec list' or -f FILE",
                         status=2)
+    exec_command.check_shutdown(commands)
     with _machine(args, commands if args.icount else None) as machine:
         try:
             if args.icount:

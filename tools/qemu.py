@@ -25,6 +25,7 @@ from errors import UserError, missing
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BOOT_SECONDS = 20
+SOCKET_PATH_MAX = 107           # sun_path, less its end
 
 # include/public/exit.h, as isa-debug-exit reports it.
 EXIT_SUCCESS, EXIT_FAILURE, EXIT_PANIC = 33, 35, 37
@@ -67,6 +68,15 @@ def tail(path, lines=15):
     except OSError:
         text = []
     return "\n".join(f"    {line}" for line in text) or "    (no output)"
+
+
+def in_use(path):
+    """Whether a process has this socket. To connect would disturb it."""
+    try:
+        rows = pathlib.Path("/proc/net/unix").read_text(errors="replace")
+    except OSError:
+        return True
+    return any(row.endswith(f" {path}") for row in rows.splitlines())
 
 
 def _die_with_parent():
@@ -126,13 +136,20 @@ class Machine:
     def _listen(self):
         path = pathlib.Path(self.socket_path or
                             self.folder / "control").absolute()
+        if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+            raise UserError(f"{path}: a socket's path has at most "
+                            f"{SOCKET_PATH_MAX} bytes: give a shorter one "
+                            "with --socket")
         self.listener = socket.socket(socket.AF_UNIX)
         try:
             self.listener.bind(str(path))
         except OSError as err:
-            raise UserError(f"{path}: {err.strerror}; another machine may use "
-                            "it: end that one or give another --socket"
-                            ) from err
+            advice = "give another --socket"
+            if path.is_socket():
+                advice = ("another machine uses it: end that one, or "
+                          if in_use(path) else "it is left over and nobody "
+                          f"uses it: rm {path}, or ") + advice
+            raise UserError(f"{path}: {err.strerror}; {advice}") from err
         self.socket_path = self.bound = path
         self.listener.listen(1)
 

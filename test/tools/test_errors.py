@@ -70,6 +70,12 @@ def socket_in_use():
                       "--socket", f"{name}/s", "version")
         check_in("another --socket", err)
         check(os.path.exists(f"{name}/s"), "somebody else's socket is gone")
+        other.close()
+        err = refused("nobody uses it", "exec", "--no-build", "--socket",
+                      f"{name}/s", "version")
+        check_in(f"rm {name}/s", err)
+        refused("at most 107 bytes", "exec", "--no-build", "--socket",
+                f"{name}/{'s' * 100}", "version")
 
 
 @case
@@ -148,6 +154,7 @@ def unknown_words():
     refused("at least 64", "run", "--mem", "1M", status=2)
     refused("not a size", "run", "--mem", "lots")
     refused("no command", "exec", status=2)
+    refused("`list' would never run", "exec", "shutdown", "list", status=2)
     refused("not both", "exec", "-f", "x", "list", status=2)
     refused("No such file", "exec", "-f", "/nonexistent/x")
     refused("/nonexistent/x: No", "run", "--json", "/nonexistent/x")
