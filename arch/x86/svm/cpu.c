@@ -46,7 +46,7 @@ static int check_processor(void)
                   "(QEMU: -cpu max)");
         return -ENODEV;
     }
-    if ((svm_rdmsr(MSR_VM_CR) & VM_CR_SVMDIS) != 0) {
+    if ((rdmsr(MSR_VM_CR) & VM_CR_SVMDIS) != 0) {
         log_error("SVM is disabled by the firmware (VM_CR.SVMDIS)");
         return -ENODEV;
     }
@@ -164,8 +164,8 @@ int svm_cpu_init(void)
         return -ENOMEM;
     }
     /* Without the host's NXE an NPF does not tell fetches from reads. */
-    svm_wrmsr(MSR_EFER, svm_rdmsr(MSR_EFER) | EFER_SVME | EFER_NXE);
-    svm_wrmsr(MSR_VM_HSAVE_PA, hsave);
+    wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME | EFER_NXE);
+    wrmsr(MSR_VM_HSAVE_PA, hsave);
     asm volatile("vmsave %0" :: "a"(c->host_vmcb) : "memory");
     asid_cpu_init(svm_features.nr_asids);
     return 0;

@@ -44,7 +44,7 @@ static void drop_translations(struct vcpu *v)
     v->asid = (struct asid_slot){ 0 };
 }
 
-static bool write_cr0(struct vcpu *v, uint64_t value)
+static bool guest_write_cr0(struct vcpu *v, uint64_t value)
 {
     struct vmcb *c = svm_of(v)->vmcb;
     bool was_paged = (c->cr0 & CR0_PG) != 0, paged = (value & CR0_PG) != 0;
@@ -71,7 +71,7 @@ static bool write_cr0(struct vcpu *v, uint64_t value)
     return true;
 }
 
-static bool write_cr3(struct vcpu *v, uint64_t value)
+static bool guest_write_cr3(struct vcpu *v, uint64_t value)
 {
     struct vmcb *c = svm_of(v)->vmcb;
 
@@ -83,7 +83,7 @@ static bool write_cr3(struct vcpu *v, uint64_t value)
     return true;
 }
 
-static bool write_cr4(struct vcpu *v, uint64_t value)
+static bool guest_write_cr4(struct vcpu *v, uint64_t value)
 {
     struct vmcb *c = svm_of(v)->vmcb;
 
@@ -99,7 +99,7 @@ static bool write_cr4(struct vcpu *v, uint64_t value)
     return true;
 }
 
-static bool write_cr8(struct vcpu *v, uint64_t value)
+static bool guest_write_cr8(struct vcpu *v, uint64_t value)
 {
     struct vmcb *c = svm_of(v)->vmcb;
 
@@ -113,10 +113,10 @@ static bool write_cr8(struct vcpu *v, uint64_t value)
 static bool write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 {
     switch (cr) {
-    case 0: return write_cr0(v, value);
-    case 3: return write_cr3(v, value);
-    case 4: return write_cr4(v, value);
-    case 8: return write_cr8(v, value);
+    case 0: return guest_write_cr0(v, value);
+    case 3: return guest_write_cr3(v, value);
+    case 4: return guest_write_cr4(v, value);
+    case 8: return guest_write_cr8(v, value);
     default: return false;
     }
 }

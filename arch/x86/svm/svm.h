@@ -10,6 +10,7 @@
 
 #include <quire/vcpu.h>
 
+#include "../cpu_ops.h"
 #include "vmcb.h"
 
 #define CR0_PE (UINT64_C(1) << 0)
@@ -126,19 +127,6 @@ int must_check svm_decode(struct vcpu *v, struct insn *i);
 /** svm_msrpm_allow() - let the guest reach its own MSRs, in @map (8 KiB). */
 void svm_msrpm_allow(uint8_t *map);
 bool svm_is_pat_valid(uint64_t pat);
-
-static inline uint64_t svm_rdmsr(uint32_t msr)
-{
-    uint32_t lo, hi;
-    asm volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
-    return (uint64_t)hi << 32 | lo;
-}
-
-static inline void svm_wrmsr(uint32_t msr, uint64_t value)
-{
-    asm volatile("wrmsr" :: "c"(msr), "a"((uint32_t)value),
-                 "d"((uint32_t)(value >> 32)) : "memory");
-}
 
 static inline bool is_canonical(uint64_t a)
 {
