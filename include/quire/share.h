@@ -73,6 +73,16 @@ int must_check share_add_physmap_range(struct p2m *sp, gfn_t sgfn,
                                        gfn_t cgfn, uint64_t nr,
                                        uint64_t stride, uint64_t *done,
                                        struct work *w);
+/**
+ * share_add_range() - map each of the @nr shared frames from @sgfn on at the
+ * corresponding hole of @cp from @cgfn on. Preemptible: *@done of @nr; an
+ * error other than -ERESTART leaves the first *@done added. -ENOENT, -EINVAL:
+ * the next source gfn is a hole, is not shared; -ENOEXEC: somebody unshares
+ * it just now; the rest as share_add_physmap().
+ */
+int must_check share_add_range(struct p2m *sp, gfn_t sgfn, struct p2m *cp,
+                               gfn_t cgfn, uint64_t nr, uint64_t *done,
+                               struct work *w);
 /** share_unshare() - make @gfn private and writable again. -ENOMEM: nothing
  *  changed; 0 also if it was private already. */
 int must_check share_unshare(struct p2m *p, gfn_t gfn);

@@ -1,0 +1,159 @@
+/*
+ * cmd_add_range.c - add-range and add-random: many sharers at once, for
+ * machines that hold tens of millions of pairs and for measurements.
+ */
+#include <quire/errno.h>
+#include <quire/rng.h>
+
+#include "job.h"
+
+#define UNITS_PER_SINGLE 1200   /* add-random: one gfn, perhaps its tables */
+#define ROUNDS 4
+
+struct add_range_state {
+    bool ready;
+    uint64_t sgfn, cgfn, count;
+};
+
+static int parse_two(struct job *job, uint64_t *sgfn, uint64_t *cgfn)
+{
+    uint64_t end = UINT64_C(1) << P2M_GFN_BITS;
+    int err = job_word_number(job, 1, "source gfn", end - 1, sgfn);
+
+    return err != 0 ? err :
+        job_word_number(job, 3, "client gfn", end - 1, cgfn);
+}
+
+static int run_add_range(struct job *job, struct work *w)
+{
+    struct add_range_state *s = JOB_STATE(job, struct add_range_state);
+    int err = s->ready ? 0 : parse_two(job, &s->sgfn, &s->cgfn);
+
+    if (err == 0 && !s->ready) {
+        err = job_number(job, "count", 1, 1, UINT64_C(1) << P2M_GFN_BITS,
+                         &s->count);
+        s->ready = err == 0;
+    }
+    if (err != 0) {
+        return err;
+    }
+    err = share_add_range(job->domain[0]->p2m, GFN(s->sgfn),
+                          job->domain[1]->p2m, GFN(s->cgfn), s->count,
+                          &job->done, w);
+    if (err == 0) {
+        reply_number(&job->reply, "added", job->done);
+    } else if (err != -ERESTART) {
+        job->has_done = true;
+        job_fail(job, err, "source gfn %lu at client gfn %lu: %s",
+                 s->sgfn + job->done, s->cgfn + job->done,
+                 err == -ERANGE ? "the ranges do not fit the bits of a gfn" :
+                 err == -EINVAL ? "the source is not shared: nominate it" :
+                 err == -ENOEXEC ? "somebody unshares it: try again" :
+                 share_error(err));
+    }
+    return err;
+}
+
+struct add_random_state {
+    bool ready;
+    uint64_t sgfn, cgfn, count, span, seed, place;
+    unsigned half_bits;
+    share_handle_t handle;
+};
+
+/*
+ * A permutation of [0, 4^half_bits): a Feistel network, so that the n-th gfn
+ * is found without remembering those before it.
+ */
+static uint64_t permute(const struct add_random_state *s, uint64_t x)
+{
+    uint64_t mask = (UINT64_C(1) << s->half_bits) - 1;
+    uint64_t left = x >> s->half_bits, right = x & mask;
+
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uint64_t turned = mix64(right ^ s->seed ^ (uint64_t)round << 56);
+        uint64_t next = left ^ (turned & mask);
+
+        left = right;
+        right = next;
+    }
+    return left << s->half_bits | right;
+}
+
+static int parse_random(struct job *job, struct add_random_state *s)
+{
+    uint64_t end = UINT64_C(1) << P2M_GFN_BITS;
+    int err = parse_two(job, &s->sgfn, &s->cgfn);
+
+    if (err == 0) {
+        err = job_number(job, "count", 1, 1, end, &s->count);
+    }
+    if (err == 0) {
+        err = job_number(job, "span", UINT64_C(1) << 24, 1, end, &s->span);
+    }
+    if (err == 0) {
+        err = job_number(job, "seed", 1, 0, UINT64_MAX, &s->seed);
+    }
+    if (err != 0) {
+        return err;
+    }
+    if (s->count > s->span || s->span > end - s->cgfn) {
+        return job_fail(job, -ERANGE, "count= is at most span= (%lu), and "
+                        "span= gfns from %lu on must fit the %u bits of a gfn",
+                        s->span, s->cgfn, P2M_GFN_BITS);
+    }
+    while ((UINT64_C(1) << 2 * s->half_bits) < s->span) {
+        s->half_bits++;
+    }
+    err = share_nominate(job->domain[0]->p2m, GFN(s->sgfn), &s->handle);
+    if (err != 0) {
+        return job_fail(job, err, "source gfn %lu: %s", s->sgfn,
+                        share_error(err));
+    }
+    s->ready = true;
+    return 0;
+}
+
+static int run_add_random(struct job *job, struct work *w)
+{
+    struct add_random_state *s = JOB_STATE(job, struct add_random_state);
+    int err = s->ready ? 0 : parse_random(job, s);
+
+    while (err == 0 && job->done < s->count) {
+        uint64_t offset = permute(s, s->place);
+
+        if (offset < s->span) {
+            err = share_add_physmap(job->domain[0]->p2m, GFN(s->sgfn),
+                                    s->handle, job->domain[1]->p2m,
+                                    GFN(s->cgfn + offset));
+            if (err != 0) {
+                job->has_done = true;
+                return job_fail(job, err, "client gfn %lu: %s",
+                                s->cgfn + offset, share_error(err));
+            }
+            job->done++;
+        }
+        s->place++;
+        if (job->done < s->count && work_spend(w, UNITS_PER_SINGLE)) {
+            err = -ERESTART;
+        }
+    }
+    if (err == 0) {
+        reply_number(&job->reply, "added", job->done);
+        reply_number(&job->reply, "handle", s->handle);
+    }
+    return err;
+}
+
+const struct command commands_add_range[] = {
+    { .name = "add-range", .synopsis = "SOURCE SGFN CLIENT CGFN [count=1]",
+      .keys = "count", .min_words = 4, .max_words = 4, .nr_domains = 2,
+      .help = "map each shared page of a range at the client's hole",
+      .run = run_add_range },
+    { .name = "add-random",
+      .synopsis = "SOURCE SGFN CLIENT CGFN [count=1] [span=16M] [seed=1]",
+      .keys = "count span seed", .min_words = 4, .max_words = 4,
+      .nr_domains = 2, .help = "map one page at holes drawn from the span gfns "
+      "from CGFN on", .run = run_add_random },
+    { .name = NULL },
+};
