@@ -79,6 +79,11 @@ struct p2m *p2m_get_by_owner(domid_t owner)
     return p;
 }
 
+uint64_t p2m_birth(const struct p2m *p)
+{
+    return p->generation >> GENERATIONS_EACH_SHIFT;
+}
+
 static void free_after_grace(struct grace_head *h)
 {
     free_p2m(container_of(h, struct p2m, grace));

@@ -44,7 +44,7 @@ struct frame {
     uint8_t use;                /* enum frame_use */
     uint8_t order;              /* of the block it heads */
     _Atomic uint16_t flags;     /* (a) the page allocator's own */
-    uint16_t spare;
+    uint16_t scan_stamp;        /* the scanner's: who had it last, and when */
 };
 static_assert(sizeof(struct frame) == 32, "32 bytes a frame");
 

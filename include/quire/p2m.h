@@ -109,6 +109,8 @@ struct p2m {
     _Atomic uint64_t nr_tables;     /* (a) table pages, root included */
     _Atomic uint64_t nr_flushes;    /* (a) */
     struct share_domain_stats share;    /* (a) sharing's; never used here */
+    uint16_t trust_group;       /* (c) sharing's: nothing is shared across */
+    _Atomic bool is_scanned;    /* (a) the scanner's: it has opted in */
     struct {                    /* [p2m] the superpage that relinquish has */
         uint64_t entry;         /* taken out and not dropped whole, or 0 */
         gfn_t first, end;
@@ -124,6 +126,10 @@ void p2m_get(struct p2m *p);
 void p2m_put(struct p2m *p);
 /** p2m_get_by_owner() - a reference to the p2m of @owner, or NULL. */
 struct p2m *p2m_get_by_owner(domid_t owner);
+
+/** p2m_birth() - unlike that of any other map, before and after, whatever its
+ *  owner's id: tells whether the id is still the same domain's. */
+uint64_t p2m_birth(const struct p2m *p);
 
 /** p2m_lookup() - what @gfn maps to. No lock; see above. */
 struct p2m_entry p2m_lookup(const struct p2m *p, gfn_t gfn);
