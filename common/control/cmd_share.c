@@ -25,6 +25,8 @@ const char *share_error(int err)
         return "both are the same page already";
     case EBUSY:
         return "the client's gfn is not a hole";
+    case EPERM:
+        return "the domains are in different trust groups";
     case EAGAIN:
         return "the page is being merged by somebody else: try again";
     case ESRCH:

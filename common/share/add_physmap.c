@@ -108,6 +108,9 @@ int share_add_physmap_range(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
     if (nr > 1 && stride == 0) {
         return -EINVAL;
     }
+    if (sp->trust_group != cp->trust_group) {
+        return -EPERM;
+    }
     if (nr > 0 && (cgfn.n > room ||
                    (nr > 1 && nr - 1 > (room - cgfn.n) / stride))) {
         return -ERANGE;

@@ -36,6 +36,7 @@ struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first)
     sf->link.handle = 0;
     sf->refs = 1;
     sf->role = SHARED_IDLE;
+    sf->scan = 0;
     if (rmap_insert(&sf->rmap, first) != 0) {
         shared_frame_put(sf);
         return NULL;

@@ -31,7 +31,8 @@ struct shared_frame {
     struct rmap rmap;       /* [page] */
     struct share_link link; /* handle: constant while linked */
     _Atomic uint32_t refs;  /* (a) one while linked, one each who looks */
-    enum shared_role role;  /* [page] */
+    uint8_t role;           /* [page] enum shared_role */
+    _Atomic uint8_t scan;   /* (a) the scanner's marks; scanner.h */
 };
 static_assert(sizeof(struct shared_frame) == 64, "64 bytes a shared frame");
 

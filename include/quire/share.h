@@ -20,7 +20,7 @@
  *             INVALID is -10); -EBADF the client's (-9), same page: -EEXIST
  *   -ESRCH    no such domain             -ENOMEM  nothing changed
  *   -EBUSY    add_physmap: the gfn is not a hole
- *   -EPERM    the domains are in different trust groups (later)
+ *   -EPERM    the domains are in different trust groups
  */
 #pragma once
 
