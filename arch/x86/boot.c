@@ -11,6 +11,7 @@
 #include <quire/domain.h>
 #include <quire/log.h>
 #include <quire/panic.h>
+#include <quire/print.h>
 #include <quire/share.h>
 #include <public/exit.h>
 
@@ -72,6 +73,25 @@ uint64_t arch_entropy(void)
     return seed ^ random;       /* 0 when it has none to give */
 }
 
+/* rmap=FORM */
+static enum rmap_form rmap_option(void)
+{
+    char allowed[64] = "";
+    size_t len = 0;
+
+    for (unsigned i = 0; i < RMAP_NR_FORMS; i++) {
+        if (cmdline_is("rmap", rmap_form_name(i))) {
+            return i;
+        }
+        len += print_to(allowed + len, sizeof(allowed) - len, " %s",
+                        rmap_form_name(i));
+    }
+    if (cmdline_has("rmap")) {
+        panic("rmap= must be one of:%s", allowed);
+    }
+    return 0;
+}
+
 void boot_cpu_init(void)
 {
     int err = svm_cpu_init();
@@ -123,7 +143,7 @@ void boot_main(uint32_t magic, uint32_t mbi)
     apic_calibrate();
     smp_init((unsigned)cmdline_u64("cpus", MAX_CPUS));
     domain_init();
-    share_init(arch_entropy());
+    share_init(arch_entropy(), rmap_option());
     boot_cpu_init();
     smp_start();
     selftest_run();

@@ -11,7 +11,7 @@ static char line[1024];
 
 static const char *const known[] = {
     "seed", "loglevel", "cpus", "tick_us", "batch", "die-on-exit",
-    "selftest",
+    "selftest", "rmap",
 };
 
 struct word { const char *name; size_t name_len; const char *value;

@@ -112,8 +112,9 @@ static int move_pair(struct p2m_batch *b, struct share_merge *m,
     spin_lock_pair(&s->lock, &c->lock);
     err = shared_frame_hold(s);
     if (err == 0) {
-        rmap_move(&s->rmap, &c->rmap, pair);
-        BUG_ON(shared_frame_release(c));    /* the merge holds it */
+        err = rmap_move(&s->rmap, &c->rmap, pair);
+        /* Each of them is held by the merge. */
+        BUG_ON(shared_frame_release(err == 0 ? c : s));
     }
     spin_unlock_pair(&s->lock, &c->lock);
     if (err == 0) {

@@ -1,216 +1,166 @@
 /*
- * rmap.c - the reverse map of one shared frame, as a list: one node per pair.
- *
- *     form --> tail --> head --> ... --> tail
- *
- * Singly linked and circular, so that 16 bytes a pair are enough, and going
- * round is one store. New pairs go to the tail: most go in the order in which
- * they came, and are then found at once. In any other order finding one is a
- * walk, and removing all of n is quadratic: that is the cost of a list.
+ * rmap.c - the reverse map of one shared frame: which form answers, and what
+ * all forms have in common.
  */
-#include <quire/heap.h>
-#include <quire/log.h>
+#include "rmap_forms.h"
+
 #include <quire/panic.h>
-#include <quire/rmap.h>
+#include <quire/string.h>
 
-struct node {
-    struct node *next;
-    uint64_t key;           /* domid << 48 | gfn */
+static const struct rmap_ops *const forms[RMAP_NR_FORMS] = {
+    [RMAP_LIST] = &rmap_list_ops,
 };
-static_assert(sizeof(struct node) == 16, "the heap's smallest object");
 
-#define KEY_DOMAIN_SHIFT 48
+struct rmap_usage rmap_usage[MAX_CPUS];
+static enum rmap_form boot_form;        /* (c) after boot */
 
-static _Atomic uint64_t nr_nodes;
-
-static uint64_t key_of(struct rmap_pair p)
+static const struct rmap_ops *ops_of(const struct rmap *r)
 {
-    return (uint64_t)p.domain << KEY_DOMAIN_SHIFT | p.gfn.n;
+    return forms[r->form];
 }
 
-static struct rmap_pair pair_of(const struct node *n)
+void rmap_setup(uint64_t seed, enum rmap_form form)
 {
-    return (struct rmap_pair){
-        .domain = (domid_t)(n->key >> KEY_DOMAIN_SHIFT),
-        .gfn = GFN(n->key & ((UINT64_C(1) << KEY_DOMAIN_SHIFT) - 1)),
-    };
+    (void)seed;             /* a list has no hash to seed */
+    boot_form = form;
 }
 
-static void count_nodes(uint64_t delta)
+int rmap_form_find(const char *name)
 {
-    atomic_fetch_add_explicit(&nr_nodes, delta, memory_order_relaxed);
+    for (int i = 0; i < RMAP_NR_FORMS; i++) {
+        if (strcmp(forms[i]->name, name) == 0) {
+            return i;
+        }
+    }
+    return -EINVAL;
+}
+
+const char *rmap_form_name(enum rmap_form form)
+{
+    return forms[form]->name;
+}
+
+void rmap_init_form(struct rmap *r, enum rmap_form form)
+{
+    *r = (struct rmap){ .form = (uint8_t)form };
 }
 
 void rmap_init(struct rmap *r)
 {
-    r->form = NULL;
-    r->count = 0;
+    rmap_init_form(r, boot_form);
 }
 
 void rmap_fini(struct rmap *r)
 {
-    struct node *tail = r->form, *n = tail;
-
-    if (tail == NULL) {
-        return;
-    }
-    do {
-        struct node *next = n->next;
-
-        heap_free(n);
-        n = next;
-    } while (n != tail);
-    count_nodes(-r->count);
-    rmap_init(r);
-}
-
-/* The node before the one that holds @key, or NULL. */
-static struct node *find_before(const struct rmap *r, uint64_t key)
-{
-    struct node *tail = r->form, *before = tail;
-
-    if (tail == NULL) {
-        return NULL;
-    }
-    do {
-        if (before->next->key == key) {
-            return before;
-        }
-        before = before->next;
-    } while (before != tail);
-    return NULL;
-}
-
-static void link_tail(struct rmap *r, struct node *n)
-{
-    struct node *tail = r->form;
-
-    if (tail == NULL) {
-        n->next = n;
-        r->form = n;
-    } else {
-        n->next = tail->next;
-        tail->next = n;
-        r->form = n;
-    }
-    r->count++;
-}
-
-static struct node *unlink_pair(struct rmap *r, struct rmap_pair p)
-{
-    struct node *before = find_before(r, key_of(p)), *n;
-
-    BUG_ON(before == NULL);
-    n = before->next;
-    if (n == before) {
-        r->form = NULL;
-    } else {
-        before->next = n->next;
-        if (r->form == n) {
-            r->form = before;
-        }
-    }
-    r->count--;
-    return n;
+    ops_of(r)->fini(r);
+    rmap_init_form(r, r->form);
 }
 
 int rmap_insert(struct rmap *r, struct rmap_pair p)
 {
-    struct node *n = heap_alloc(sizeof(*n));
-
-    if (n == NULL) {
-        return -ENOMEM;
-    }
-    n->key = key_of(p);
-    link_tail(r, n);
-    count_nodes(1);
-    return 0;
+    return ops_of(r)->insert(r, rmap_key(p));
 }
 
 void rmap_remove(struct rmap *r, struct rmap_pair p)
 {
-    heap_free(unlink_pair(r, p));
-    count_nodes(-UINT64_C(1));
-}
-
-void rmap_move(struct rmap *to, struct rmap *from, struct rmap_pair p)
-{
-    link_tail(to, unlink_pair(from, p));
+    ops_of(r)->remove(r, rmap_key(p));
 }
 
 bool rmap_has(const struct rmap *r, struct rmap_pair p)
 {
-    return find_before(r, key_of(p)) != NULL;
+    return ops_of(r)->has(r, rmap_key(p));
 }
 
-unsigned rmap_take(const struct rmap *r, struct rmap_pair *out, unsigned max)
-{
-    const struct node *n = r->form;
-    unsigned nr = (unsigned)MIN(r->count, max);
+/* ---- groups: one pair after the other, in forms that know no better ------- */
 
-    for (unsigned i = 0; i < nr; i++) {
-        n = n->next;
-        out[i] = pair_of(n);
+void rmap_remove_group(struct rmap *r, domid_t domain, uint64_t group,
+                       uint64_t map)
+{
+    uint64_t first = rmap_group_key(domain, group) << RMAP_GROUP_SHIFT;
+
+    for (; map != 0; map &= map - 1) {
+        ops_of(r)->remove(r, first + (unsigned)__builtin_ctzll(map));
     }
-    return nr;
 }
 
-unsigned rmap_scan(struct rmap *r, struct rmap_pair *out, unsigned max)
+int rmap_insert_group(struct rmap *r, domid_t domain, uint64_t group,
+                      uint64_t map)
 {
-    struct node *tail = r->form;
-    unsigned nr = (unsigned)MIN(r->count, max);
+    uint64_t first = rmap_group_key(domain, group) << RMAP_GROUP_SHIFT;
+    uint64_t done = 0;
 
-    for (unsigned i = 0; i < nr; i++) {
-        tail = tail->next;
-        out[i] = pair_of(tail);
-    }
-    r->form = tail;         /* what was seen is now at the end */
-    return nr;
-}
+    for (uint64_t left = map; left != 0; left &= left - 1) {
+        unsigned bit = (unsigned)__builtin_ctzll(left);
 
-int rmap_for_each(const struct rmap *r,
-                  int (*fn)(struct rmap_pair p, void *arg), void *arg)
-{
-    const struct node *n = r->form;
-
-    for (uint64_t i = 0; i < r->count; i++) {
-        int stop;
-
-        n = n->next;
-        stop = fn(pair_of(n), arg);
-        if (stop != 0) {
-            return stop;
+        if (ops_of(r)->insert(r, first + bit) != 0) {
+            rmap_remove_group(r, domain, group, done);
+            return -ENOMEM;
         }
+        done |= UINT64_C(1) << bit;
     }
     return 0;
 }
 
+uint64_t rmap_find_group(const struct rmap *r, domid_t domain, uint64_t group)
+{
+    return ops_of(r)->find_group(r, rmap_group_key(domain, group));
+}
+
+/* ---- all pairs ------------------------------------------------------------ */
+
+struct taken { struct rmap_pair *out; unsigned n, max; };
+
+static int take_pair(struct rmap_pair p, void *arg)
+{
+    struct taken *t = arg;
+
+    t->out[t->n++] = p;
+    return t->n == t->max;
+}
+
+unsigned rmap_take(const struct rmap *r, struct rmap_pair *out, unsigned max)
+{
+    struct taken t = { out, 0, max };
+
+    if (max != 0) {
+        (void)ops_of(r)->for_each(r, take_pair, &t);
+    }
+    return t.n;
+}
+
+unsigned rmap_scan(struct rmap *r, struct rmap_pair *out, unsigned max)
+{
+    max = MIN(max, r->count);
+    return max == 0 ? 0 : ops_of(r)->scan(r, out, max);
+}
+
+int rmap_move(struct rmap *to, struct rmap *from, struct rmap_pair p)
+{
+    int err = rmap_insert(to, p);
+
+    if (err == 0) {
+        rmap_remove(from, p);
+    }
+    return err;
+}
+
+int rmap_for_each(const struct rmap *r, rmap_visit_fn *fn, void *arg)
+{
+    return ops_of(r)->for_each(r, fn, arg);
+}
+
 uint64_t rmap_bytes(void)
 {
-    return atomic_load_explicit(&nr_nodes, memory_order_relaxed) *
-           sizeof(struct node);
+    uint64_t bytes = 0;
+
+    for (unsigned cpu = 0; cpu < MAX_CPUS; cpu++) {
+        bytes += atomic_load_explicit(&rmap_usage[cpu].bytes,
+                                      memory_order_relaxed);
+    }
+    return bytes;
 }
 
 unsigned rmap_audit(const struct rmap *r)
 {
-    const struct node *tail = r->form, *n = tail;
-    uint64_t nodes = 0;
-    unsigned bad = 0;
-
-    if (tail != NULL) {
-        do {
-            n = n->next;
-            nodes++;
-            if (find_before(r, n->key)->next != n) {
-                log_error("rmap: d%u gfn %lx is there twice",
-                          pair_of(n).domain, pair_of(n).gfn.n);
-                bad++;
-            }
-        } while (n != tail && nodes <= r->count);
-    }
-    if (nodes != r->count) {
-        log_error("rmap: %lu pairs or more, not %lu", nodes, r->count);
-        bad++;
-    }
-    return bad;
+    return ops_of(r)->audit(r);
 }

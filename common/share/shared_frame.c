@@ -15,9 +15,9 @@ struct spinlock shared_frames_lock = SPINLOCK_INIT(SHARELIST, 0);
 
 static share_handle_t last_handle;      /* [sharelist] */
 
-void share_init(uint64_t seed)
+void share_init(uint64_t seed, enum rmap_form form)
 {
-    (void)seed;             /* a list has no hash to seed */
+    rmap_setup(seed, form);
     list_init(&shared_frames);
     share_totals = (struct share_totals){ 0 };
     p2m_register_fault(p2m_ram_shared, share_fault);

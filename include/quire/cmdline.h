@@ -1,6 +1,7 @@
 /* cmdline.h - the hypervisor's own command line: `name=value` words. Options:
  * seed=N, loglevel=0..3, cpus=N, tick_us=N, batch (run the `commands` module),
- * die-on-exit, selftest=NAME (debug builds). Unknown words are named in a warning. */
+ * die-on-exit, selftest=NAME (debug builds),
+ * rmap=FORM (rmap.h). Unknown words are named in a warning. */
 #pragma once
 
 #include <quire/types.h>

@@ -25,11 +25,13 @@
 #pragma once
 
 #include <quire/p2m.h>
+#include <quire/rmap.h>
 
 typedef uint64_t share_handle_t;    /* never 0, never reused */
 
-/** share_init() - register the fault handler; seed the hashes. */
-void share_init(uint64_t seed);
+/** share_init() - register the fault handler; @form and @seed of all reverse
+ *  maps. */
+void share_init(uint64_t seed, enum rmap_form form);
 
 /** share_nominate() - idempotent: an already shared gfn gives its handle. */
 int must_check share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h);

@@ -15,7 +15,7 @@ void test_machine(uint64_t frames, unsigned cpus)
 {
     host_machine_init(frames, cpus);
     domain_init();
-    share_init(1);
+    share_init(1, 0);
     grace_enter();
 }
 

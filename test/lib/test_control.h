@@ -27,7 +27,7 @@ static inline void control_boot(uint64_t frames, unsigned cpus,
     host_control_clear();
     atomic_store(&log_level_now, LOG_INFO);
     domain_init();
-    share_init(test_seed);
+    share_init(test_seed, 0);
     control_init(batch, batch != NULL ? strlen(batch) : 0);
 }
 

@@ -46,7 +46,7 @@ static inline void test_share_machine(uint64_t frames, unsigned cpus)
 {
     host_machine_init(frames, cpus);
     test_share_objects = test_heap_objects();
-    share_init(test_seed);
+    share_init(test_seed, 0);
 }
 
 static inline void test_share_populate(struct p2m *p, uint64_t gfn,

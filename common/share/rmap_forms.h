@@ -1,0 +1,58 @@
+/*
+ * rmap_forms.h - what is behind rmap.c: a table of functions a form.
+ *
+ * A pair is one number, its key: domid << 36 | gfn. A group of 64 gfns is the
+ * key without its low six bits. The callers have checked nothing: a removal
+ * that finds no pair is a BUG here. A form keeps r->count.
+ */
+#pragma once
+
+#include <quire/arch.h>
+#include <quire/rmap.h>
+
+typedef int rmap_visit_fn(struct rmap_pair p, void *arg);
+
+struct rmap_ops {
+    const char *name;
+    int (*insert)(struct rmap *r, uint64_t key);
+    void (*remove)(struct rmap *r, uint64_t key);
+    bool (*has)(const struct rmap *r, uint64_t key);
+    uint64_t (*find_group)(const struct rmap *r, uint64_t group);
+    unsigned (*scan)(struct rmap *r, struct rmap_pair *out, unsigned max);
+    int (*for_each)(const struct rmap *r, rmap_visit_fn *fn, void *arg);
+    unsigned (*audit)(const struct rmap *r);
+    void (*fini)(struct rmap *r);       /* root and shape are then 0 */
+};
+
+extern const struct rmap_ops rmap_list_ops;
+
+static inline uint64_t rmap_key(struct rmap_pair p)
+{
+    return (uint64_t)p.domain << RMAP_DOMAIN_SHIFT | p.gfn.n;
+}
+
+static inline struct rmap_pair rmap_pair_of(uint64_t key)
+{
+    return (struct rmap_pair){
+        .domain = (domid_t)(key >> RMAP_DOMAIN_SHIFT),
+        .gfn = GFN(key & ((UINT64_C(1) << RMAP_DOMAIN_SHIFT) - 1)),
+    };
+}
+
+static inline uint64_t rmap_group_key(domid_t domain, uint64_t group)
+{
+    return (uint64_t)domain << (RMAP_DOMAIN_SHIFT - RMAP_GROUP_SHIFT) | group;
+}
+
+/* Bytes on the heap, counted where they are taken: each CPU its own. */
+struct rmap_usage { cache_aligned _Atomic uint64_t bytes; };
+extern struct rmap_usage rmap_usage[];
+
+static inline void rmap_account(int64_t bytes)
+{
+    _Atomic uint64_t *mine = &rmap_usage[arch_cpu()].bytes;
+
+    atomic_store_explicit(mine,
+        atomic_load_explicit(mine, memory_order_relaxed) + (uint64_t)bytes,
+        memory_order_relaxed);
+}
