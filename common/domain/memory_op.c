@@ -7,6 +7,7 @@
 
 #include "domain_life.h"
 #include "hypercall.h"
+#include "sharing_op.h"
 
 struct compat_add_to_physmap { uint16_t domid, size; uint32_t space, idx,
                                gpfn; };
@@ -163,6 +164,8 @@ int64_t hypercall_memory_op(struct hypercall *h)
     case XENMEM_get_sharing_freed_pages:
     case XENMEM_get_sharing_shared_pages:
         return sharing_totals(sub);
+    case XENMEM_sharing_op:
+        return sharing_op(h);
     default:
         return -ENOSYS;
     }

@@ -3,6 +3,7 @@
  *
  *     DESCHEDULE  no vCPU is on a CPU or will be again; one flush of the p2m,
  *                 after which nothing of this domain needs another
+ *     CALLS       hypercalls half done are given up, and what they hold
  *     EVENTS      ports closed, timers stopped, pinned pages let go
  *     RAM         every entry dropped: shared ones through sharing, own ones
  *                 freed; holes cost nothing
@@ -23,6 +24,7 @@
 #include <quire/panic.h>
 
 #include "domain_life.h"
+#include "sharing_op.h"
 
 /* Units, measured under -icount, beyond what p2m_relinquish() charges. */
 #define COST_DROP_OWN 180
@@ -73,6 +75,18 @@ static int deschedule(struct domain *d)
     return 0;
 }
 
+/* What its vCPUs were in the middle of: a merge has roles in frames of other
+ * domains, whom this one's death must not concern. */
+static int drop_calls(struct domain *d, struct work *w)
+{
+    for (unsigned i = 0; i < d->nr_vcpus; i++) {
+        if (sharing_op_abort(d->vcpus[i], w) != 0) {
+            return -ERESTART;
+        }
+    }
+    return 0;
+}
+
 /* Each vCPU's machine state; the records themselves go with the domain. */
 static int drop_vcpus(struct domain *d, struct work *w)
 {
@@ -109,6 +123,8 @@ static int run_stage(struct domain *d, struct work *w)
         return 0;
     case KILL_DESCHEDULE:
         return deschedule(d);
+    case KILL_CALLS:
+        return drop_calls(d, w);
     case KILL_EVENTS:
         return evtchn_relinquish(d->events, w);
     case KILL_RAM:

@@ -310,6 +310,20 @@ static void check_sums(struct share_audit *a)
     }
 }
 
+void share_audit_abort(struct share_audit *a)
+{
+    if (a->stage == FRAMES) {           /* the cursor is in the list */
+        spin_lock(&shared_frames_lock);
+        list_remove(&a->cursor.link);
+        spin_unlock(&shared_frames_lock);
+        if (a->current != NULL) {
+            shared_frame_put(a->current);
+            a->current = NULL;
+        }
+    }
+    a->stage = START;
+}
+
 int share_audit(struct share_audit *a, struct work *w)
 {
     if (a->stage == START) {

@@ -60,8 +60,8 @@ struct kill_stats {
 };
 
 /* The kill's stages, in order. */
-enum kill_stage { KILL_NONE, KILL_DESCHEDULE, KILL_EVENTS, KILL_RAM,
-                  KILL_VCPUS, KILL_TABLES, KILL_DONE };
+enum kill_stage { KILL_NONE, KILL_DESCHEDULE, KILL_CALLS, KILL_EVENTS,
+                  KILL_RAM, KILL_VCPUS, KILL_TABLES, KILL_DONE };
 
 struct domain_build;                    /* build.h: state of a creation */
 
@@ -90,6 +90,7 @@ struct domain {
     /* What its hypercalls set up. */
     struct evtchn_domain *events;       /* (c) */
     struct share_domain_stats *share_stats;     /* (c) */
+    _Atomic unsigned nr_pausing;        /* (a) calls of its that stop others */
     gfn_t shared_gfn;                   /* [domain] of shared_info, or INVALID */
     uint64_t params[HVM_NR_PARAMS];     /* [domain] */
     char line[256];                     /* [domain] console line so far */

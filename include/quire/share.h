@@ -111,6 +111,10 @@ struct share_info { mfn_t mfn; share_handle_t handle; uint64_t sharers; };
 int must_check share_debug_gfn(struct p2m *p, gfn_t gfn,
                                struct share_info *info);
 
+/** share_debug_mfn() - the same of a frame; -EINVAL: it is not shared, or no
+ *  frame. */
+int must_check share_debug_mfn(mfn_t mfn, struct share_info *info);
+
 /* A place in the list of all shared frames: a frame's, or an audit's. */
 struct share_link {
     struct list link;           /* [sharelist] */
@@ -138,3 +142,5 @@ struct share_audit {
  * paused. Returns 0 when done, violations in @a->bad.
  */
 int must_check share_audit(struct share_audit *a, struct work *w);
+/** share_audit_abort() - give up an audit that returned -ERESTART. */
+void share_audit_abort(struct share_audit *a);

@@ -78,8 +78,7 @@ struct vcpu_exit {
 
 struct domain;
 struct vcpu_sched;              /* see sched.h */
-
-struct domain;
+struct sharing_call;            /* common/domain/sharing_call.h */
 
 /*
  * A vCPU is runnable when none of the pause reasons holds and it is not
@@ -105,5 +104,6 @@ struct vcpu {
     struct vcpu_events *events; /* common/event: pending, masks, timer */
     _Atomic bool online;        /* (a) brought up by VCPUOP_up or at create */
     bool initialised;           /* [domain] has a state to run */
+    struct sharing_call *sharing;   /* its unfinished XENMEM_sharing_op */
     uint64_t nr_exits[NR_EXIT_REASONS];
 };

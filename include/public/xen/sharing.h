@@ -17,6 +17,8 @@
 #define XENMEM_sharing_op_range_share 8
 #define XENMEM_sharing_op_fork 9
 #define XENMEM_sharing_op_fork_reset 10
+/* Quire's own, out of Xen's way: u.nominate.u.gfn becomes private again. */
+#define XENMEM_sharing_op_quire_unshare 128
 
 /* Results beside the errnos: which of the two handles was out of date. */
 #define XENMEM_SHARING_OP_S_HANDLE_INVALID (-10)

@@ -1,0 +1,162 @@
+/*
+ * sharing_op.c - XENMEM_sharing_op: which operation, on whose memory, what
+ * its result is to the guest; and how a long one goes on.
+ *
+ *     VMMCALL --> sharing_op() --> sharing_op_run() --> 0 or more, error
+ *        ^                             |      ^
+ *        |   -ERESTART: others run     v      | the same structure again
+ *        +------------------------ vcpu->sharing: domains, cursor
+ */
+#include "sharing_op.h"
+
+#include <quire/heap.h>
+
+#include "sharing_call.h"
+
+#define COST_CALL 1000          /* units: copying and looking up */
+
+int sharing_op_target(const struct domain *caller, domid_t id,
+                      struct domain **d)
+{
+    struct domain *t;
+
+    if (id == caller->id) {
+        return -EPERM;
+    }
+    t = domain_find(id);
+    if (t == NULL) {
+        return -ESRCH;
+    }
+    if (atomic_load(&t->state) >= DOMAIN_DYING) {
+        domain_put(t);
+        return -EINVAL;
+    }
+    *d = t;
+    return 0;
+}
+
+static const struct {
+    sharing_fn *run;
+    bool has_domain;            /* op.domain is there and not the caller */
+} ops[] = {
+    [XENMEM_sharing_op_nominate_gfn] = { sharing_nominate, true },
+    [XENMEM_sharing_op_nominate_gref] = { sharing_gref, true },
+    [XENMEM_sharing_op_share] = { sharing_share, true },
+    [XENMEM_sharing_op_debug_gfn] = { sharing_debug_gfn, true },
+    [XENMEM_sharing_op_debug_mfn] = { sharing_debug_mfn, false },
+    [XENMEM_sharing_op_debug_gref] = { sharing_gref, true },
+    [XENMEM_sharing_op_add_physmap] = { sharing_add_physmap, true },
+    [XENMEM_sharing_op_audit] = { sharing_audit, false },
+    [XENMEM_sharing_op_range_share] = { sharing_range_share, true },
+    [XENMEM_sharing_op_quire_unshare] = { sharing_unshare, true },
+};
+
+static void finish(struct vcpu *v, struct sharing_call *c)
+{
+    if (c->d != NULL) {
+        domain_put(c->d);
+    }
+    if (c->cd != NULL) {
+        domain_put(c->cd);
+    }
+    v->sharing = NULL;
+    heap_free(c);
+}
+
+int sharing_op_abort(struct vcpu *v, struct work *w)
+{
+    struct sharing_call *c = v->sharing;
+
+    (void)w;
+    if (c == NULL) {
+        return 0;
+    }
+    switch (c->op.op) {
+    case XENMEM_sharing_op_share:
+        share_merge_abort(&c->merge);
+        break;
+    case XENMEM_sharing_op_range_share:
+        share_merge_abort(&c->range.merge);
+        break;
+    case XENMEM_sharing_op_audit:
+        share_audit_abort(&c->audit);
+        break;
+    default:
+        break;
+    }
+    finish(v, c);
+    return 0;
+}
+
+/* A new operation; its structure is the cursor's beginning. */
+static int64_t begin(struct vcpu *v, const struct xen_mem_sharing_op *op)
+{
+    struct sharing_call *c;
+    int err = 0;
+
+    if (op->op >= ARRAY_SIZE(ops) || ops[op->op].run == NULL) {
+        return -ENOSYS;
+    }
+    c = heap_zalloc(sizeof(*c));
+    if (c == NULL) {
+        return -ENOMEM;
+    }
+    c->op = *op;
+    if (ops[op->op].has_domain) {
+        err = sharing_op_target(v->domain, op->domain, &c->d);
+    }
+    v->sharing = c;
+    if (err != 0) {
+        finish(v, c);
+    }
+    return err;
+}
+
+int64_t sharing_op_run(struct vcpu *v, struct xen_mem_sharing_op *op,
+                       struct work *w)
+{
+    struct sharing_call *c = v->sharing;
+    int64_t result = 0;
+
+    if (!v->domain->config.privileged) {
+        return -EPERM;
+    }
+    if (c != NULL && memcmp(&c->op, op, sizeof(*op)) != 0) {
+        result = sharing_op_abort(v, w);
+    }
+    if (result == 0 && v->sharing == NULL) {
+        result = begin(v, op);
+    }
+    if (result != 0) {
+        return result;
+    }
+    c = v->sharing;
+    result = ops[op->op].run(v, c, op, w);
+    if (result != -ERESTART) {
+        finish(v, c);
+    }
+    return result;
+}
+
+int64_t sharing_op(struct hypercall *h)
+{
+    struct work w = { .left = WORK_SLICE - COST_CALL };
+    struct xen_mem_sharing_op op;
+    int64_t result;
+
+    if (!h->d->config.privileged) {
+        return -EPERM;
+    }
+    /* One layout for 32-bit callers too, as in Xen. */
+    if (hypercall_get(h, h->arg[1], &op, sizeof(op)) != 0) {
+        return -EFAULT;
+    }
+    result = sharing_op_run(h->v, &op, &w);
+    /* As in Xen: outputs on success; a range also tells where it stopped. */
+    if ((result == 0 || (op.op == XENMEM_sharing_op_range_share &&
+                         result != -ERESTART)) &&
+        hypercall_put(h, h->arg[1], &op, sizeof(op)) != 0) {
+        return -EFAULT;
+    }
+    return result;
+}
