@@ -46,7 +46,9 @@ static uint64_t count_changes(void)
 {
     return share_read(&share_totals.added) +
            share_read(&share_totals.removed) +
-           share_read(&share_totals.moved);
+           share_read(&share_totals.moved) +
+           share_read(&share_totals.kept) +
+           share_read(&share_totals.released);
 }
 
 static uint64_t fingerprint(domid_t domain, gfn_t gfn, mfn_t mfn)
@@ -108,6 +110,11 @@ static uint64_t check_frame(struct share_audit *a, struct shared_frame *sf)
             f->user != sf) {
             violation(a, "S2 mfn %lx: owner d%d, use %d", mfn.n,
                       frame_owner(f), f->use);
+        }
+        if (frame_type_count(f) > holders &&    /* kept by forks */
+            frame_refs(f) >= frame_type_count(f)) {
+            a->held += frame_type_count(f) - holders;
+            holders = frame_type_count(f);
         }
         if (frame_refs(f) < holders || frame_type_count(f) != holders) {
             violation(a, "S3 mfn %lx: %u references, %lu of the type, %lu "
@@ -297,6 +304,10 @@ static void check_sums(struct share_audit *a)
     if (a->nr_surplus != 0) {
         violation(a, "S3 %lu frames have references too many, mfn %lx is "
                   "one", a->nr_surplus, a->surplus.n);
+    }
+    if (a->held != share_held()) {
+        violation(a, "B2 %lu holds are nobody's pair, %lu are kept", a->held,
+                  share_held());
     }
     if (frames != pages) {
         violation(a, "S6 %lu frames counted, %lu owned", frames, pages);

@@ -15,6 +15,16 @@ struct spinlock shared_frames_lock = SPINLOCK_INIT(SHARELIST, 0);
 
 static share_handle_t last_handle;      /* [sharelist] */
 
+share_handle_t share_last_handle(void)
+{
+    share_handle_t last;
+
+    spin_lock(&shared_frames_lock);
+    last = last_handle;
+    spin_unlock(&shared_frames_lock);
+    return last;
+}
+
 void share_init(uint64_t seed, enum rmap_form form)
 {
     rmap_setup(seed, form);
@@ -44,24 +54,36 @@ struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first)
     return sf;
 }
 
-int shared_frame_publish(struct shared_frame *sf)
+int shared_frame_link(struct shared_frame *sf)
 {
     struct frame *f = shared_frame_frame(sf);
-    int err = -E2BIG;
+    int err;
+
+    if (f->refs != (FRAME_ALLOCATED | 1) ||
+        frame_get_type(f, FRAME_TYPE_SHARED) != 0) {
+        return -E2BIG;
+    }
+    err = frame_set_owner(f, DOMID_COW);
+    if (err != 0) {
+        frame_put_type(f);
+        return err;
+    }
+    f->user = sf;
+    if (rmap_count(&sf->rmap) == 2) {
+        BUG_ON(shared_frame_hold(sf) != 0);
+    }
+    sf->link.handle = ++last_handle;
+    list_append(&shared_frames, &sf->link.link);
+    share_count(&share_totals.frames, 1);
+    return 0;
+}
+
+int shared_frame_publish(struct shared_frame *sf)
+{
+    int err;
 
     spin_lock(&shared_frames_lock);
-    if (f->refs == (FRAME_ALLOCATED | 1) &&
-        frame_get_type(f, FRAME_TYPE_SHARED) == 0) {
-        err = frame_set_owner(f, DOMID_COW);
-        if (err == 0) {
-            f->user = sf;
-            sf->link.handle = ++last_handle;
-            list_append(&shared_frames, &sf->link.link);
-            share_count(&share_totals.frames, 1);
-        } else {
-            frame_put_type(f);
-        }
-    }
+    err = shared_frame_link(sf);
     spin_unlock(&shared_frames_lock);
     if (err == 0) {
         share_count(&share_totals.added, 1);
@@ -108,7 +130,7 @@ bool shared_frame_release(struct shared_frame *sf)
 {
     struct frame *f = shared_frame_frame(sf);
 
-    if (rmap_count(&sf->rmap) != 0 || sf->role != SHARED_IDLE) {
+    if (frame_type_count(f) != 1) {
         frame_put_type(f);
         frame_put(f);
         return false;

@@ -8,8 +8,9 @@
  *
  * Life: nominate makes it and links it; it is retired (unlinked, its handle
  * dead, the frame somebody's or free) when the last holder lets go, and freed
- * with its last reference. Holders are the sharers, and a merge that has the
- * frame as its source or client. References are for looking at the record.
+ * with its last reference. Holders are the sharers, a merge that has the frame
+ * as its source or client, and forks that began with it (base.h): one type
+ * reference each. References are for looking at the record.
  *
  * Who may follow frame->user: the holder of the p2m lock of a gfn that maps
  * the frame as ram_shared (its pair cannot leave without that lock).
@@ -42,6 +43,7 @@ struct share_totals {
     _Atomic uint64_t added, removed, moved;     /* pairs of all rmaps */
     _Atomic uint64_t nominates, shares, add_physmaps;
     _Atomic uint64_t copied, last, failed;      /* unshares */
+    _Atomic uint64_t kept, released;            /* holds of bases */
 };
 extern struct share_totals share_totals;
 
@@ -53,6 +55,13 @@ static inline void share_count(_Atomic uint64_t *c, uint64_t n)
 static inline uint64_t share_read(const _Atomic uint64_t *c)
 {
     return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+/** share_held() - frames held for forks' resets, each as often as it is. */
+static inline uint64_t share_held(void)
+{
+    return share_read(&share_totals.kept) -
+           share_read(&share_totals.released);
 }
 
 static inline mfn_t shared_mfn(const struct shared_frame *sf)
@@ -81,6 +90,9 @@ struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first);
  * changed).
  */
 int must_check shared_frame_publish(struct shared_frame *sf);
+/** shared_frame_link() - the same for a record of one or two pairs, under the
+ *  list's lock; the caller counts the pairs. */
+int must_check shared_frame_link(struct shared_frame *sf);
 /**
  * shared_frame_retire() - the end of a record whose last holder lets go: the
  * frame goes to @to, or is freed if that is DOMID_COW. Page lock held;

@@ -11,7 +11,7 @@
  * Two sharers that leave at once may both find another one left and both
  * copy; the second to leave the rmap then frees the frame.
  */
-#include "shared_frame.h"
+#include "base.h"
 
 #include <quire/arch.h>
 #include <quire/page_alloc.h>
@@ -38,7 +38,9 @@ static int take_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
     return 0;
 }
 
-static int copy_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
+/* @is_kept: its domain's base wants the old frame. */
+static int copy_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf,
+                      bool is_kept)
 {
     struct p2m *p = b->p2m;
     struct frame *f = page_alloc_owned(p->owner, 0);
@@ -56,7 +58,11 @@ static int copy_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
     arch_unmap_frame(to);
     p2m_set(b, gfn, mfn, P2M_ORDER_4K, p2m_ram_rw);
     p2m_batch_flush(b);
-    shared_frame_remove(sf, (struct rmap_pair){ p->owner, gfn });
+    if (is_kept) {
+        base_keep(p, gfn, sf);
+    } else {
+        shared_frame_remove(sf, (struct rmap_pair){ p->owner, gfn });
+    }
     share_count(&share_totals.copied, 1);
     share_count(&p->share.copies, 1);
     return 0;
@@ -64,14 +70,14 @@ static int copy_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
 
 static int unshare(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
 {
-    int err;
+    int kept = b->p2m->base == NULL ? 0 : base_prepare(b->p2m, gfn), err;
 
     spin_lock(&sf->lock);
-    if (rmap_count(&sf->rmap) == 1 && sf->role == SHARED_IDLE) {
+    if (kept == 0 && frame_type_count(shared_frame_frame(sf)) == 1) {
         err = take_frame(b, gfn, sf);
     } else {
         spin_unlock(&sf->lock);
-        err = copy_frame(b, gfn, sf);
+        err = kept < 0 ? kept : copy_frame(b, gfn, sf, kept != 0);
     }
     if (err != 0) {
         share_count(&share_totals.failed, 1);
@@ -122,7 +128,9 @@ void share_drop(struct p2m *p, gfn_t gfn, const struct p2m_entry *e)
 {
     struct rmap_pair pair = { p->owner, gfn };
 
-    if (!shared_frame_remove(shared_frame_at(e), pair)) {
+    if (base_wants(p, gfn)) {
+        base_keep(p, gfn, shared_frame_at(e));
+    } else if (!shared_frame_remove(shared_frame_at(e), pair)) {
         share_count(&p->share.saved_by_drop, 1);
     }
 }

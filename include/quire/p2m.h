@@ -109,6 +109,7 @@ struct p2m {
     _Atomic uint64_t nr_tables;     /* (a) table pages, root included */
     _Atomic uint64_t nr_flushes;    /* (a) */
     struct share_domain_stats share;    /* (a) sharing's; never used here */
+    struct share_base *base;    /* [p2m] a fork's, sharing's too; or NULL */
     uint16_t trust_group;       /* (c) sharing's: nothing is shared across */
     _Atomic bool is_scanned;    /* (a) the scanner's: it has opted in */
     struct {                    /* [p2m] the superpage that relinquish has */

@@ -35,6 +35,8 @@ void share_init(uint64_t seed, enum rmap_form form);
 
 /** share_nominate() - idempotent: an already shared gfn gives its handle. */
 int must_check share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h);
+/** share_last_handle() - all those given out later will be above it. */
+share_handle_t share_last_handle(void);
 /** share_handle() - the handle of a shared gfn; -ENOENT/-EINVAL if not. */
 int must_check share_handle(struct p2m *p, gfn_t gfn, share_handle_t *h);
 
@@ -129,7 +131,7 @@ struct share_audit {
     int stage;
     struct share_link cursor;
     struct shared_frame *current;
-    uint64_t left, changes, fingerprint, seen, nr_surplus;
+    uint64_t left, changes, fingerprint, seen, nr_surplus, held;
     mfn_t surplus;
     domid_t domain;
     gfn_t gfn;

@@ -1,0 +1,399 @@
+/*
+ * clone.c - sharing all of one p2m with another, a run of neighbours at a
+ * time.
+ *
+ *     both p2m locks, ascending
+ *     for each gfn of the run:  private: a record with both pairs
+ *                               shared:  the clone's pair into its rmap
+ *     the source's private entries become ram_shared; one flush
+ *     the records are published (whoever has a reference is seen now)
+ *     the clone's entries are set
+ *
+ * A page that somebody holds, or that a merge is taking apart, is copied
+ * instead: the copy is a shared frame whose only sharer is the clone.
+ */
+#include "base.h"
+
+#include <quire/arch.h>
+#include <quire/heap.h>
+#include <quire/page_alloc.h>
+#include <quire/string.h>
+
+#define RUN 32              /* gfns under one taking of the locks */
+#define RUN_COST 7000       /* ... or fewer, if they cost as much */
+/* Units, measured under -icount. */
+#define COST_RUN 900
+#define COST_NEW 420
+#define COST_JOIN 220
+#define COST_COPY 3500
+#define COST_SPLIT 5000
+#define COST_UNDO 700
+
+struct clone_run {
+    struct p2m_batch from, to;
+    struct p2m_leaf leaf;           /* of the source */
+    struct base_leaf *base;
+    unsigned nr;
+    uint16_t index[RUN];            /* gfn - leaf.first */
+    mfn_t mfn[RUN];
+    struct shared_frame *fresh[RUN];    /* to publish; NULL: was shared */
+    unsigned nr_fresh;
+    int64_t cost;
+};
+
+/* Both batches; their locks ascend with the owners' ids. */
+static void run_begin(struct clone_run *r, struct p2m *from, struct p2m *to)
+{
+    if (from->owner < to->owner) {
+        p2m_batch_begin(&r->from, from);
+        p2m_batch_begin(&r->to, to);
+    } else {
+        p2m_batch_begin(&r->to, to);
+        p2m_batch_begin(&r->from, from);
+    }
+    r->nr = r->nr_fresh = 0;
+    r->cost = COST_RUN;
+}
+
+static void run_end(struct clone_run *r)
+{
+    p2m_batch_end(&r->to);
+    p2m_batch_end(&r->from);
+}
+
+/* Whether a page of @p that is ram_rw is nobody else's. */
+static bool is_free_to_share(const struct p2m *p, mfn_t mfn)
+{
+    const struct frame *f = mfn_to_frame(mfn);
+
+    return mfn_is_ram(mfn) && frame_owner(f) == p->owner &&
+           f->refs == (FRAME_ALLOCATED | 1) && frame_type_count(f) == 0;
+}
+
+/* One more sharer of @sf. -EAGAIN: it may not have any. */
+static int join(struct shared_frame *sf, struct rmap_pair pair)
+{
+    int err = -EAGAIN;
+
+    spin_lock(&sf->lock);
+    if (sf->role != SHARED_CLIENT && shared_frame_hold(sf) == 0) {
+        err = rmap_insert(&sf->rmap, pair);
+        if (err != 0) {
+            BUG_ON(shared_frame_release(sf));   /* there are others */
+        }
+    }
+    spin_unlock(&sf->lock);
+    return err;
+}
+
+static int make_record(struct clone_run *r, gfn_t gfn, mfn_t mfn,
+                       struct shared_frame **sf)
+{
+    struct rmap_pair pair = { r->from.p2m->owner, gfn };
+
+    *sf = shared_frame_alloc(mfn, pair);
+    if (*sf == NULL) {
+        return -ENOMEM;
+    }
+    pair.domain = r->to.p2m->owner;
+    if (rmap_insert(&(*sf)->rmap, pair) != 0) {
+        shared_frame_put(*sf);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+/* Take entry @i of the leaf into the run. -EAGAIN: it must be copied. */
+static int take(struct clone_run *r, unsigned i)
+{
+    struct p2m_entry e = p2m_leaf_entry(&r->leaf, i);
+    gfn_t gfn = gfn_add(r->leaf.first, i);
+    struct rmap_pair pair = { r->to.p2m->owner, gfn };
+    struct shared_frame *sf = NULL;
+    int err = 0;
+
+    if (e.type == p2m_ram_shared) {
+        err = join(shared_frame_at(&e), pair);
+        r->cost += COST_JOIN;
+    } else if (e.type == p2m_ram_rw) {
+        err = is_free_to_share(r->from.p2m, e.mfn)
+                  ? make_record(r, gfn, e.mfn, &sf) : -EAGAIN;
+        r->nr_fresh += err == 0;
+        r->cost += COST_NEW;
+    } else {
+        return 0;
+    }
+    if (err == 0) {
+        r->index[r->nr] = (uint16_t)i;
+        r->mfn[r->nr] = e.mfn;
+        r->fresh[r->nr++] = sf;
+    }
+    return err;
+}
+
+/* A frame of the clone's own with what is in @mfn now, shared by it alone. */
+static int copy_held(struct clone_run *r, struct share_clone *c, unsigned i,
+                     mfn_t mfn)
+{
+    struct p2m *to = r->to.p2m;
+    gfn_t gfn = gfn_add(r->leaf.first, i);
+    struct shared_frame *sf;
+    struct frame *f;
+
+    if (c->held != NULL && !c->held(c->arg, gfn, mfn)) {
+        return 0;
+    }
+    f = page_alloc_owned(to->owner, 0);
+    if (f == NULL) {
+        return -ENOMEM;
+    }
+    page_copy(arch_map_frame(frame_to_mfn(f)), arch_map_frame(mfn));
+    sf = shared_frame_alloc(frame_to_mfn(f),
+                            (struct rmap_pair){ to->owner, gfn });
+    if (sf == NULL || shared_frame_publish(sf) != 0) {
+        if (sf != NULL) {
+            shared_frame_put(sf);
+        }
+        frame_put_allocated(f);
+        return -ENOMEM;
+    }
+    p2m_set(&r->to, gfn, frame_to_mfn(f), P2M_ORDER_4K, p2m_ram_shared);
+    r->base->began[i / 64] |= UINT64_C(1) << i % 64;
+    to->base->nr_gfns++;
+    c->copied++;
+    r->cost += COST_COPY;
+    return 0;
+}
+
+/* The source's private pages of the run, read-only from here on. */
+static void write_protect(struct clone_run *r)
+{
+    uint16_t index[RUN];
+    mfn_t mfn[RUN];
+    unsigned nr = 0;
+
+    for (unsigned k = 0; k < r->nr; k++) {
+        if (r->fresh[k] != NULL) {
+            index[nr] = r->index[k];
+            mfn[nr++] = r->mfn[k];
+        }
+    }
+    p2m_set_run(&r->from, r->leaf.first, index, mfn, nr, p2m_ram_shared);
+    p2m_batch_flush(&r->from);
+}
+
+/* Publish the new records. Those that somebody took a reference to just now
+ * leave the run and are copied. */
+static int publish(struct clone_run *r, struct share_clone *c)
+{
+    unsigned refused[RUN], nr_refused = 0, nr = 0;
+    int err = 0;
+
+    spin_lock(&shared_frames_lock);
+    for (unsigned k = 0; k < r->nr; k++) {
+        if (r->fresh[k] != NULL && shared_frame_link(r->fresh[k]) != 0) {
+            refused[nr_refused++] = k;
+        }
+    }
+    spin_unlock(&shared_frames_lock);
+    c->shared += r->nr_fresh - nr_refused;
+    share_count(&share_totals.nominates, r->nr_fresh - nr_refused);
+    for (unsigned n = 0; n < nr_refused; n++) {
+        unsigned k = refused[n];
+
+        p2m_set(&r->from, gfn_add(r->leaf.first, r->index[k]), r->mfn[k],
+                P2M_ORDER_4K, p2m_ram_rw);
+        shared_frame_put(r->fresh[k]);
+        if (err == 0) {
+            err = copy_held(r, c, r->index[k], r->mfn[k]);
+        }
+        r->index[k] = UINT16_MAX;
+    }
+    for (unsigned k = 0; k < r->nr && nr_refused != 0; k++) {
+        if (r->index[k] != UINT16_MAX) {
+            r->index[nr] = r->index[k];
+            r->mfn[nr++] = r->mfn[k];
+        }
+    }
+    r->nr = nr_refused != 0 ? nr : r->nr;
+    return err;
+}
+
+/* The run's gfns in the clone. */
+static void install(struct clone_run *r)
+{
+    p2m_set_run(&r->to, r->leaf.first, r->index, r->mfn, r->nr,
+                p2m_ram_shared);
+    for (unsigned k = 0; k < r->nr; k++) {
+        r->base->began[r->index[k] / 64] |= UINT64_C(1) << r->index[k] % 64;
+    }
+    r->to.p2m->base->nr_gfns += r->nr;
+}
+
+/* One run from gfn first + @i of a table on; *@i: the next. */
+static int run_table(struct clone_run *r, struct share_clone *c, unsigned *i)
+{
+    unsigned nr_joined;
+    int err = 0, late;
+
+    while (*i < P2M_LEAF_GFNS && r->nr < RUN && r->cost < RUN_COST) {
+        uint64_t rest = p2m_leaf_map(&r->leaf, *i / 64) >> *i % 64;
+
+        if (rest == 0) {
+            *i = (*i | 63) + 1;
+            continue;
+        }
+        *i += (unsigned)__builtin_ctzll(rest);
+        err = take(r, *i);
+        if (err != 0) {
+            break;
+        }
+        ++*i;
+    }
+    nr_joined = r->nr - r->nr_fresh;
+    if (r->nr_fresh != 0) {
+        write_protect(r);
+        late = publish(r, c);
+        err = late != 0 ? late : err;
+    }
+    share_count(&share_totals.added, nr_joined);
+    install(r);
+    if (err == -EAGAIN) {
+        err = copy_held(r, c, *i, p2m_leaf_entry(&r->leaf, *i).mfn);
+        *i += err == 0;
+    }
+    return err;
+}
+
+/* A superpage is split, and then looked at again as a table; or left out. */
+static int split(struct clone_run *r, struct share_clone *c)
+{
+    struct p2m_entry *e = &r->leaf.whole;
+    int err;
+
+    if (e->type != p2m_ram_rw) {
+        c->gfn = gfn_add(r->leaf.first, UINT64_C(1) << r->leaf.order);
+        return 0;
+    }
+    err = p2m_batch_reserve(&r->from, r->leaf.first, 1, P2M_ORDER_4K);
+    if (err == 0) {
+        p2m_set(&r->from, r->leaf.first, e->mfn, P2M_ORDER_4K, p2m_ram_rw);
+        r->cost += COST_SPLIT;
+    }
+    return err;
+}
+
+static int clone_some(struct clone_run *r, struct share_clone *c)
+{
+    unsigned i;
+    gfn_t found;
+    int err;
+
+    if (r->from.p2m->no_users) {
+        return -ESRCH;
+    }
+    if (!p2m_leaf_find(r->from.p2m, c->gfn, &r->leaf, &found)) {
+        c->gfn = GFN(UINT64_C(1) << P2M_GFN_BITS);
+        return 0;
+    }
+    if (r->leaf.order != P2M_ORDER_4K) {
+        return split(r, c);
+    }
+    err = p2m_batch_reserve(&r->to, found, 1, P2M_ORDER_4K);
+    if (err != 0) {
+        return err;
+    }
+    r->base = base_leaf_add(r->to.p2m->base, r->leaf.first.n, &err);
+    if (r->base == NULL) {
+        return err;
+    }
+    i = (unsigned)(found.n - r->leaf.first.n);
+    err = run_table(r, c, &i);
+    c->gfn = gfn_add(r->leaf.first, i);
+    return err;
+}
+
+int share_clone_begin(struct share_clone *c, struct p2m *from, struct p2m *to)
+{
+    struct share_base *base = heap_zalloc(sizeof(*base));
+    uint64_t nr = 0;
+
+    if (base == NULL) {
+        return -ENOMEM;
+    }
+    for (unsigned t = 0; t < NR_P2M_TYPES; t++) {
+        nr += share_read(&from->count[t]);
+    }
+    /* A leaf for each table, and for each 2M of a superpage. */
+    base->capacity = (uint32_t)(share_read(&from->nr_tables) +
+                                nr / P2M_LEAF_GFNS);
+    base->leaves = heap_alloc(base->capacity * sizeof(*base->leaves));
+    if (base->leaves == NULL) {
+        heap_free(base);
+        return -ENOMEM;
+    }
+    c->gfn = c->back = GFN(0);
+    c->shared = c->copied = 0;
+    c->newer = share_last_handle();
+    spin_lock(&to->lock);
+    BUG_ON(to->base != NULL);
+    to->base = base;
+    spin_unlock(&to->lock);
+    return 0;
+}
+
+int share_clone(struct share_clone *c, struct p2m *from, struct p2m *to,
+                struct work *w)
+{
+    struct clone_run r;
+    int err = 0;
+
+    while (err == 0 && c->gfn.n >> P2M_GFN_BITS == 0) {
+        run_begin(&r, from, to);
+        err = clone_some(&r, c);
+        run_end(&r);
+        if (err == 0 && work_spend(w, r.cost) &&
+            c->gfn.n >> P2M_GFN_BITS == 0) {
+            err = -ERESTART;
+        }
+    }
+    return err;
+}
+
+/* Whether @gfn became shared since @newer, and is shared by nobody else. */
+static bool is_left_alone(struct p2m *p, gfn_t gfn, share_handle_t newer)
+{
+    struct shared_frame *sf;
+    struct p2m_entry e;
+    bool is_alone;
+
+    spin_lock(&p->lock);
+    e = p2m_lookup_locked(p, gfn);
+    sf = shared_frame_at(&e);
+    is_alone = sf != NULL && sf->link.handle > newer &&
+               frame_type_count(mfn_to_frame(e.mfn)) == 1;
+    spin_unlock(&p->lock);
+    return is_alone;
+}
+
+int share_unclone(struct share_clone *c, struct p2m *from, struct work *w)
+{
+    struct p2m_entry e;
+    gfn_t gfn;
+
+    while (p2m_next(from, c->back, c->gfn, &gfn, &e)) {
+        c->back = gfn_add(gfn, 1);
+        if (e.type != p2m_ram_shared) {
+            c->back = GFN(((gfn.n >> e.order) + 1) << e.order);
+        } else if (is_left_alone(from, gfn, c->newer)) {
+            /* An error leaves it shared, which is as good. */
+            int err = share_unshare(from, gfn);
+
+            (void)err;
+        }
+        if (work_spend(w, COST_UNDO)) {
+            return -ERESTART;
+        }
+    }
+    return 0;
+}
