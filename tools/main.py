@@ -1,9 +1,11 @@
-"""What a user types: run, scenarios, shell, exec, build."""
+"""What a user types: run, scenarios, shell, exec, bench, compare, build."""
 
 import argparse
 import signal
 import sys
 
+import bench as bench_command
+import compare as compare_command
 import exec as exec_command
 import run as run_command
 import scenario
@@ -27,6 +29,9 @@ def _machine_options(parser):
     parser.add_argument("--log", metavar="FILE", help="keep the log there")
     parser.add_argument("--no-build", action="store_true",
                         help="run what has been built")
+    parser.add_argument("--boot", default="", metavar="TEXT",
+                        help="more of the hypervisor's command line, such as "
+                        "rmap=list")
 
 
 def parser():
@@ -52,6 +57,10 @@ def parser():
                    help="go on after a command that fails")
     p.add_argument("--socket", help="where the control channel listens")
     _machine_options(p)
+    bench_command.add_arguments(commands.add_parser(
+        "bench", help="measure, in instructions, and print the table"))
+    compare_command.add_arguments(commands.add_parser(
+        "compare", help="two files of bench --json: what got worse"))
     commands.add_parser("build", help="make the hypervisor and the guests")
     return top
 
@@ -76,6 +85,7 @@ def do_run(args):
     plan = scenario.load(args.scenario, args.set)
     plan.cpus, plan.memory, plan.timeout = _settle(
         args, plan.cpus, plan.memory, plan.timeout)
+    plan.append = f"{plan.append} {args.boot}".strip()
     return run_command.run(plan, args)
 
 
@@ -91,7 +101,7 @@ def _machine(args, commands=None, timeout=120.0):
     if not args.no_build:
         build()
     return Machine(kernel(args.debug), guests(), cpus=cpus, memory=memory,
-                   icount=args.icount, commands=commands,
+                   icount=args.icount, append=args.boot, commands=commands,
                    socket_path=args.socket, timeout=timeout)
 
 
@@ -144,7 +154,9 @@ def main():
     args = parser().parse_args()
     try:
         return {"run": do_run, "scenarios": do_scenarios, "shell": do_shell,
-                "exec": do_exec, "build": do_build}[args.what](args)
+                "exec": do_exec, "bench": bench_command.bench,
+                "compare": compare_command.compare,
+                "build": do_build}[args.what](args)
     except UserError as err:
         print(f"quire: {err}", file=sys.stderr)
         return err.status

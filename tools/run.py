@@ -199,13 +199,13 @@ def run(scenario, args):
         if judge.complaints:
             print(f"the machine's last lines:\n{tail(machine.log)}")
     if args.json:
-        _write(args.json, _json(scenario, judge, units, hz, args, seconds))
+        write(args.json, _json(scenario, judge, units, hz, args, seconds))
     return 1 if judge.complaints else 0
 
 
 def keep_log(machine, args):
     if args.log:
-        _write(args.log, machine.log.read_text(errors="replace")
+        write(args.log, machine.log.read_text(errors="replace")
                if machine.log.exists() else "")
 
 
@@ -224,7 +224,7 @@ def check_writable(path):
         os.unlink(path)
 
 
-def _write(path, text):
+def write(path, text):
     try:
         with open(path, "w", encoding="utf-8") as out:
             out.write(text)

@@ -10,8 +10,8 @@
  */
 #include "shared_frame.h"
 
-#define CHUNK 32            /* gfns under one taking of each p2m lock */
-#define COST_ADD 600        /* units: one gfn, its lookup included */
+#define CHUNK 16            /* gfns under one taking of each p2m lock */
+#define COST_ADD 500        /* units: one gfn, its lookup included */
 
 /* A record with a reference, and the handle it had when it was looked up. */
 struct held {

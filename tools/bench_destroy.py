@@ -1,0 +1,206 @@
+"""bench destroy: what killing a domain costs, over the number of its gfns,
+their pattern, the reverse map, and how many hang off one frame."""
+
+import math
+
+from bench_cell import LIMIT, Cell, Skip
+
+PATTERNS = ["dense", "random", "stride256"]
+FORMS = ["adaptive", "hash256", "list", "rbtree"]
+FRAMES = ["one", "pairs", "seed", "private", "superpages", "holes"]
+BASE = 1 << 20                  # the client's first shared gfn: 4 GiB
+SPAN = 1 << 24                  # random gfns lie in 64 GiB
+SEED_DOMAINS = 100
+HOLE_GFNS = 1 << 28             # 1 TiB
+QUADRATIC = ("list", "hash256")     # removal walks: estimate before running
+PROBES = (1000, 10_000)
+GIB = 1 << 30
+
+
+def _memory(shared_gfns, pattern, private_frames):
+    """The machine's RAM: a rough upper bound of what the cell needs."""
+    tables = {"dense": shared_gfns // 512, "stride256": shared_gfns // 2,
+              "random": min(shared_gfns, SPAN // 512)}[pattern] + 1000
+    frames = private_frames + tables * 1.15 + shared_gfns * 56 / 4096
+    need = frames * 4096 * 1.1 + (128 << 20)
+    return max(1, -(-int(need) // GIB)) * GIB
+
+
+def _add(pattern, client, n):
+    if pattern == "random":
+        return f"add-random s 0 {client} {BASE} count={n} span={SPAN}"
+    stride = 256 if pattern == "stride256" else 1
+    return f"add-physmap s 0 {client} {BASE} count={n} stride={stride}"
+
+
+def _kill_row(cell, kill, n, **more):
+    return cell.row({
+        "instructions_per_gfn": kill["busy_ticks"] / n,
+        "instructions_busy": kill["busy_ticks"],
+        "instructions_total": kill["total_ticks"],
+        "instructions_longest": kill["longest_ticks"],
+        "count_preemptions": kill["preemptions"],
+    }, **more)
+
+
+def _one_kill(cell, n, bytes_too=False):
+    def rows(replies):
+        kill, = replies["kill"]["destroyed"]
+        row = _kill_row(cell, kill, n)
+        if bytes_too:
+            row["bytes_reverse_map"] = replies["stats"]["share"]["rmap_bytes"]
+        return [row]
+    return rows
+
+
+def _estimate(config):
+    """From the two next smaller cells of the same kind, at the growth they
+    show; alike in all but the number of gfns."""
+    def estimate(done):
+        alike = sorted((r["gfns"], r["instructions_busy"]) for r in done
+                       if "skipped" not in r and r["gfns"] < config["gfns"]
+                       and all(r.get(k) == v for k, v in config.items()
+                               if k != "gfns"))
+        if not alike:
+            return None
+        (n1, t1) = alike[-1]
+        ratio = 2.0
+        if len(alike) > 1:
+            n0, t0 = alike[-2]
+            ratio = max(1.0, math.log(t1 / t0) / math.log(n1 / n0))
+        return t1 * (config["gfns"] / n1) ** ratio
+    return estimate
+
+
+def one_cell(n, pattern, form):
+    """N gfns of one domain on one frame."""
+    config = {"frames": "one", "pattern": pattern, "rmap": form, "cpus": 1,
+              "gfns": n}
+    cell = Cell("destroy", config, [
+        "create name=s mem=4K paused=1", "create name=c mem=4K paused=1",
+        _add(pattern, "c", n), ("stats", "stats s"), ("kill", "destroy c")],
+        None, memory=_memory(n, pattern, 0), append=f"rmap={form}",
+        weight=0.5 + n / 2e5, estimate=_estimate(config))
+    cell.rows = _one_kill(cell, n, bytes_too=True)
+    return cell
+
+
+def side_by_side(n, pattern, form, cpus):
+    """As many kills at once as there are CPUs; they take turns under icount,
+    so the time of all over the gfns of all is the figure."""
+    config = {"frames": "one", "pattern": pattern, "rmap": form,
+              "cpus": cpus, "gfns": n}
+    clients = [f"c{i}" for i in range(cpus)]
+    lines = ["create name=s mem=4K paused=1"]
+    lines += [f"create name={c} mem=4K paused=1" for c in clients]
+    lines += [_add(pattern, c, n) for c in clients]
+    lines += [("before", "version")]
+    lines += [f"bg destroy {c}" for c in clients]
+    lines += [(c, f"join {i}") for i, c in enumerate(clients, 1)]
+    lines += [("after", "version")]
+    cell = Cell("destroy", config, lines, None, cpus=cpus,
+                memory=_memory(n * cpus, pattern, 0), append=f"rmap={form}",
+                weight=0.5 + cpus * n / 2e5, estimate=_estimate(config))
+
+    def rows(replies):
+        kills = [replies[c]["destroyed"][0] for c in clients]
+        took = replies["after"]["now_ticks"] - replies["before"]["now_ticks"]
+        return [cell.row({
+            "instructions_per_gfn": took / (n * cpus),
+            "instructions_busy": took, "instructions_total": took,
+            "count_preemptions": sum(k["preemptions"] for k in kills)})]
+    cell.rows = rows
+    return cell
+
+
+def pairs_cell(n, form):
+    """N frames with two sharers each: the client goes, then the source, which
+    holds the last."""
+    config = {"frames": "pairs", "rmap": form, "cpus": 1, "gfns": n}
+    cell = Cell("destroy", config, [
+        f"create name=s mem={4 * n}K paused=1",
+        "create name=c mem=4K paused=1", f"nominate s gfn=0 count={n}",
+        f"add-range s 0 c {BASE} count={n}", ("client", "destroy c"),
+        ("last", "destroy s")], None, memory=_memory(n, "dense", n),
+        append=f"rmap={form}", weight=1 + n / 5e4)
+
+    def rows(replies):
+        return [_kill_row(cell, replies[name]["destroyed"][0], n, who=who)
+                for name, who in (("client", "client"),
+                                  ("last", "last holder"))]
+    cell.rows = rows
+    return cell
+
+
+def seed_cell(n, form):
+    """N frames, each shared by 100 domains; one of the domains goes."""
+    config = {"frames": "seed", "rmap": form, "cpus": 1, "gfns": n,
+              "domains": SEED_DOMAINS}
+    lines = [f"create name=s mem={4 * n}K paused=1",
+             f"create name=c{{i}} mem=4K paused=1 count={SEED_DOMAINS - 1}",
+             f"nominate s gfn=0 count={n}"]
+    lines += [f"add-range s 0 c{i} {BASE} count={n}"
+              for i in range(SEED_DOMAINS - 1)]
+    lines += [("stats", "stats c0"), ("kill", f"destroy c{SEED_DOMAINS // 2}")]
+    cell = Cell("destroy", config, lines, None, append=f"rmap={form}",
+                memory=_memory(n * SEED_DOMAINS, "dense", n),
+                weight=1 + SEED_DOMAINS * n / 1e6)
+    cell.rows = _one_kill(cell, n, bytes_too=True)
+    return cell
+
+
+def unshared_cell(n, kind):
+    """A domain that shares nothing: small pages, superpages, or a terabyte of
+    holes below one gfn."""
+    config = {"frames": kind, "rmap": "adaptive", "cpus": 1, "gfns": n}
+    superpages = " superpages=1" if kind == "superpages" else ""
+    lines = [f"create name=c mem={4 * n}K paused=1{superpages}"]
+    if kind == "holes":
+        lines = ["create name=s mem=4K paused=1",
+                 "create name=c mem=4K paused=1",
+                 f"add-physmap s 0 c {HOLE_GFNS}"]
+    cell = Cell("destroy", config, [*lines, ("kill", "destroy c")], None,
+                memory=_memory(1, "dense", 0 if kind == "holes" else n),
+                weight=0.5 + n / 2e5)
+    cell.rows = _one_kill(cell, n // 512 if kind == "holes" else n)
+    return cell
+
+
+def _sharing_cells(args, frames):
+    cells = []
+    for form in args.rmap:
+        if frames == "one":
+            for pattern in args.pattern:
+                wanted = list(args.sharers)
+                if form in QUADRATIC and max(wanted) > max(PROBES):
+                    wanted = sorted({*wanted, *PROBES})
+                cells += [one_cell(n, pattern, form) if args.cpus == 1 else
+                          side_by_side(n, pattern, form, args.cpus)
+                          for n in wanted]
+        else:
+            make = pairs_cell if frames == "pairs" else seed_cell
+            cells += [make(n, form) for n in args.sharers]
+    return cells
+
+
+def cells(args):
+    """What the options ask for. @args: sharers, pattern, rmap, cpus, frames;
+    lists all but cpus."""
+    result = []
+    for frames in args.frames:
+        if frames in ("one", "pairs", "seed"):
+            result += _sharing_cells(args, frames)
+        elif frames == "holes":
+            result.append(unshared_cell(HOLE_GFNS, "holes"))
+        else:
+            result += [unshared_cell(max(512, n // 512 * 512), frames)
+                       for n in args.sharers]
+    return result
+
+
+def check_limit(cell, done):
+    """Skip, and say so, what would take more than LIMIT instructions."""
+    expected = cell.estimate(done) if cell.estimate else None
+    if expected is not None and expected > LIMIT:
+        raise Skip(f"would take about {expected:.1e} instructions; the limit "
+                   f"is {LIMIT:.0e}")
