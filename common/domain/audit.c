@@ -43,7 +43,8 @@ static unsigned audit_pages(const struct domain *d)
     if (evtchn_shared_frame(d->events) != NULL && !is_shared_page_mapped(d)) {
         held++;
     }
-    if (owned == held || (has_pins(d) && owned > held)) {
+    if (owned == held || (owned > held && (has_pins(d) ||
+        atomic_load(&owner_get(d->id)->foreign) != 0))) {
         return 0;
     }
     log_error("D2: d%u owns %llu frames, its map holds %llu", d->id,

@@ -21,6 +21,10 @@ struct hypercall {
 
 typedef int64_t hypercall_fn(struct hypercall *h);
 
+/** hypercall_physmap_batch() - memory_op's XENMEM_add_to_physmap_batch, its
+ *  cursor in arg[0]. */
+hypercall_fn hypercall_physmap_batch;
+
 hypercall_fn hypercall_console_io, hypercall_memory_op, hypercall_sched_op,
     hypercall_vcpu_op, hypercall_event_channel_op, hypercall_hvm_op,
     hypercall_xen_version, hypercall_quire_op;

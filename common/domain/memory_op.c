@@ -42,10 +42,23 @@ static int64_t add_to_physmap(struct hypercall *h)
     return domain_map_shared_info(h->d, GFN(a.gpfn));
 }
 
+/* A reference to the domain that @id names: oneself, or to the privileged any
+ * other. */
+static int named_domain(struct hypercall *h, domid_t id, struct domain **d)
+{
+    if (hypercall_is_self(h, id)) {
+        domain_get(h->d);
+        *d = h->d;
+        return 0;
+    }
+    return h->d->config.privileged ? sharing_op_target(h->d, id, d) : -EPERM;
+}
+
 static int64_t remove_from_physmap(struct hypercall *h)
 {
     struct xen_remove_from_physmap r;
     struct compat_remove_from_physmap c;
+    struct domain *d;
     int err;
 
     if (h->is_compat) {
@@ -58,10 +71,12 @@ static int64_t remove_from_physmap(struct hypercall *h)
     if (err != 0) {
         return err;
     }
-    if (!hypercall_is_self(h, r.domid)) {
-        return -EPERM;
+    err = named_domain(h, r.domid, &d);
+    if (err == 0) {
+        err = domain_remove_gfn(d, GFN(r.gpfn));
+        domain_put(d);
     }
-    return domain_remove_gfn(h->d, GFN(r.gpfn));
+    return err;
 }
 
 static int put_map(struct hypercall *h, gva_t buffer, uint32_t nr)
@@ -104,32 +119,50 @@ static int64_t memory_map(struct hypercall *h)
     return hypercall_put(h, h->arg[1], &m.nr_entries, sizeof(m.nr_entries));
 }
 
-/* The questions about oneself: the argument points at a domid_t. */
+static int64_t reservation(const struct domain *d)
+{
+    return (int64_t)(atomic_load(&owner_get(d->id)->pages) +
+                     atomic_load(&d->p2m->count[p2m_ram_shared]));
+}
+
+int64_t domain_highest_gfn(const struct domain *d)
+{
+    const struct domain_config *c = &d->config;
+
+    if (c->nr_ranges == 0) {
+        return 0;
+    }
+    return (int64_t)(c->ranges[c->nr_ranges - 1].start.n +
+                     c->ranges[c->nr_ranges - 1].nr - 1);
+}
+
+/* The questions about one domain: the argument points at a domid_t. */
 static int64_t about_domain(struct hypercall *h, unsigned sub)
 {
-    const struct domain_config *c = &h->d->config;
-    const struct owner *o = owner_get(h->d->id);
+    struct domain *d;
+    int64_t result;
     domid_t id;
 
     if (hypercall_get(h, h->arg[1], &id, sizeof(id)) != 0) {
         return -EFAULT;
     }
-    if (!hypercall_is_self(h, id)) {
-        return -EPERM;
+    result = named_domain(h, id, &d);
+    if (result != 0) {
+        return result;
     }
     switch (sub) {
     case XENMEM_current_reservation:
-        return (int64_t)(atomic_load(&o->pages) +
-                         atomic_load(&h->d->p2m->count[p2m_ram_shared]));
+        result = reservation(d);
+        break;
     case XENMEM_maximum_reservation:
-        return (int64_t)atomic_load(&o->max_pages);
+        result = (int64_t)atomic_load(&owner_get(d->id)->max_pages);
+        break;
     default:
-        if (c->nr_ranges == 0) {
-            return 0;
-        }
-        return (int64_t)(c->ranges[c->nr_ranges - 1].start.n +
-                         c->ranges[c->nr_ranges - 1].nr - 1);
+        result = domain_highest_gfn(d);
+        break;
     }
+    domain_put(d);
+    return result;
 }
 
 static int64_t sharing_totals(unsigned sub)
@@ -145,8 +178,8 @@ int64_t hypercall_memory_op(struct hypercall *h)
 {
     unsigned sub = h->arg[0] & XENMEM_CMD_MASK;
 
-    if (h->arg[0] != sub) {
-        return -ENOSYS;     /* a cursor: none of ours is continued so */
+    if (h->arg[0] != sub && sub != XENMEM_add_to_physmap_batch) {
+        return -ENOSYS;     /* a cursor: no other is continued so */
     }
     switch (sub) {
     case XENMEM_add_to_physmap:
@@ -164,6 +197,8 @@ int64_t hypercall_memory_op(struct hypercall *h)
     case XENMEM_get_sharing_freed_pages:
     case XENMEM_get_sharing_shared_pages:
         return sharing_totals(sub);
+    case XENMEM_add_to_physmap_batch:
+        return hypercall_physmap_batch(h);
     case XENMEM_sharing_op:
         return sharing_op(h);
     default:

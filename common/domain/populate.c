@@ -201,49 +201,47 @@ int build_zero(struct domain *d, struct domain_build *b, struct work *w)
     return 0;
 }
 
-/* Whether the entry is one that may be taken out: RAM, or nothing. */
+/* Whether the entry is one that may be taken out: RAM, somebody else's RAM,
+ * or nothing. */
 static bool is_removable(const struct p2m_entry *e)
 {
     return e->type == p2m_invalid || e->type == p2m_ram_rw ||
-           e->type == p2m_ram_ro || e->type == p2m_ram_shared;
+           e->type == p2m_ram_ro || e->type == p2m_ram_shared ||
+           e->type == p2m_map_foreign;
 }
 
 /* Swap what is at @gfn, @e, for @new (NULL: a hole). The old frame goes after
- * the flush; until then a reference keeps it from its next user. */
+ * the flush; until then a reference keeps it from its next user. What is
+ * foreign has one already. */
 static int replace_locked(struct domain *d, struct p2m_batch *b, gfn_t gfn,
-                          const struct p2m_entry *e, struct frame *new)
+                          const struct p2m_entry *e, struct frame *new,
+                          enum p2m_type type)
 {
     struct frame *old = e->type == p2m_invalid ? NULL : mfn_to_frame(e->mfn);
     int err = p2m_batch_reserve(b, gfn, 1, P2M_ORDER_4K);
 
-    if (err == 0 && new != NULL) {
-        err = frame_get(new, d->id);
+    if (err == 0 && old != NULL && e->type != p2m_map_foreign) {
+        err = frame_get(old, frame_owner(old));
     }
     if (err != 0) {
         return err;
     }
-    if (old != NULL) {
-        err = frame_get(old, frame_owner(old));
-        if (err != 0) {
-            if (new != NULL) {
-                frame_put(new);
-            }
-            return err;
-        }
-    }
     p2m_set(b, gfn, new == NULL ? MFN_INVALID : frame_to_mfn(new),
-            P2M_ORDER_4K, new == NULL ? p2m_invalid : p2m_ram_rw);
+            P2M_ORDER_4K, new == NULL ? p2m_invalid : type);
     if (old != NULL) {
         /* As long as somebody may read a shared page its pair must stay, or
          * another sharer could be the last and write to it. */
         p2m_batch_flush(b);
         domain_drop_frame(d, gfn, e);
-        p2m_batch_put_frame(b, old);
+        if (e->type != p2m_map_foreign) {
+            p2m_batch_put_frame(b, old);
+        }
     }
     return 0;
 }
 
-static int replace(struct domain *d, gfn_t gfn, struct frame *new)
+int domain_replace_gfn(struct domain *d, gfn_t gfn, struct frame *new,
+                       enum p2m_type type)
 {
     struct p2m_batch b;
     struct p2m_entry e;
@@ -256,15 +254,29 @@ static int replace(struct domain *d, gfn_t gfn, struct frame *new)
     } else if (new == NULL && e.type == p2m_invalid) {
         err = -ENOENT;
     } else {
-        err = replace_locked(d, &b, gfn, &e, new);
+        err = replace_locked(d, &b, gfn, &e, new, type);
     }
     p2m_batch_end(&b);
     return err;
 }
 
+/* The shared page, with a reference of the entry's. */
+static int place_shared_info(struct domain *d, gfn_t gfn, struct frame *page)
+{
+    int err = frame_get(page, d->id);
+
+    if (err == 0) {
+        err = domain_replace_gfn(d, gfn, page, p2m_ram_rw);
+        if (err != 0) {
+            frame_put(page);
+        }
+    }
+    return err;
+}
+
 int domain_remove_gfn(struct domain *d, gfn_t gfn)
 {
-    return replace(d, gfn, NULL);
+    return domain_replace_gfn(d, gfn, NULL, p2m_invalid);
 }
 
 int domain_map_shared_info(struct domain *d, gfn_t gfn)
@@ -277,7 +289,7 @@ int domain_map_shared_info(struct domain *d, gfn_t gfn)
     if (!gfn_eq(d->shared_gfn, gfn)) {
         gfn_t old = d->shared_gfn;
 
-        err = replace(d, gfn, page);
+        err = place_shared_info(d, gfn, page);
         if (err == 0) {
             d->shared_gfn = gfn;
         }
@@ -287,7 +299,7 @@ int domain_map_shared_info(struct domain *d, gfn_t gfn)
             err = domain_remove_gfn(d, old);
         }
     } else if (!mfn_eq(p2m_lookup(d->p2m, gfn).mfn, mfn)) {
-        err = replace(d, gfn, page);
+        err = place_shared_info(d, gfn, page);
     }
     spin_unlock(&d->lock);
     return err;

@@ -38,6 +38,10 @@ void domain_drop_frame(struct domain *d, gfn_t gfn, const struct p2m_entry *e)
         share_drop(d->p2m, gfn, e);
         return;
     }
+    if (e->type == p2m_map_foreign) {
+        domain_drop_foreign(mfn_to_frame(e->mfn));
+        return;
+    }
     if (e->type != p2m_ram_rw && e->type != p2m_ram_ro) {
         return;     /* no frame of ours behind it */
     }

@@ -2,6 +2,7 @@
  * sharing_subop.c - the operations of XENMEM_sharing_op on pages: what Xen
  * asks of the arguments, the call into sharing, Xen's result.
  */
+#include "domain_life.h"
 #include "sharing_call.h"
 
 #define COST_PAIR 4000      /* units: two nominations and a merge */
@@ -123,17 +124,6 @@ int64_t sharing_gref(struct vcpu *v, struct sharing_call *c,
 }
 
 
-static uint64_t highest_gfn(const struct domain *d)
-{
-    const struct domain_config *c = &d->config;
-
-    if (c->nr_ranges == 0) {
-        return 0;
-    }
-    return c->ranges[c->nr_ranges - 1].start.n +
-           c->ranges[c->nr_ranges - 1].nr - 1;
-}
-
 static bool is_paused(struct domain *d)
 {
     unsigned pauses;
@@ -161,8 +151,9 @@ static int check_range(struct vcpu *v, struct sharing_call *c,
     if (err != 0) {
         return err;
     }
-    if (!is_paused(c->d) || !is_paused(c->cd) || last > highest_gfn(c->d) ||
-        last > highest_gfn(c->cd)) {
+    if (!is_paused(c->d) || !is_paused(c->cd) ||
+        last > (uint64_t)domain_highest_gfn(c->d) ||
+        last > (uint64_t)domain_highest_gfn(c->cd)) {
         return -EINVAL;
     }
     c->range.at = at != 0 ? at : first;

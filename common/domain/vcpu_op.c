@@ -6,6 +6,7 @@
 #include <quire/arch.h>
 
 #include "build.h"
+#include "domain_life.h"
 #include "hypercall.h"
 #include "policy.h"
 
@@ -148,38 +149,6 @@ static int64_t stop_periodic(struct vcpu *t)
     return 0;
 }
 
-/* A reference and a type reference on the frame at @gfn, which is then neither
- * freed nor shared while it is used. */
-static int pin(struct domain *d, gfn_t gfn, struct frame **f)
-{
-    for (unsigned i = 0; i < 4; i++) {
-        int err = share_unshare(d->p2m, gfn);
-
-        if (err != 0) {
-            return err == -ENOMEM ? err : -EINVAL;
-        }
-        spin_lock(&d->p2m->lock);
-        struct p2m_entry e = p2m_lookup_locked(d->p2m, gfn);
-
-        err = e.type == p2m_ram_shared ? -EAGAIN : -EINVAL;
-        if (e.type == p2m_ram_rw) {
-            *f = mfn_to_frame(e.mfn);
-            err = frame_get(*f, d->id);
-        }
-        if (err == 0) {
-            err = frame_get_type(*f, FRAME_TYPE_WRITABLE);
-            if (err != 0) {
-                frame_put(*f);
-            }
-        }
-        spin_unlock(&d->p2m->lock);
-        if (err != -EAGAIN) {
-            return err;
-        }
-    }
-    return -EAGAIN;
-}
-
 static int64_t register_info(struct hypercall *h, struct vcpu *t)
 {
     struct vcpu_register_vcpu_info r;
@@ -195,7 +164,7 @@ static int64_t register_info(struct hypercall *h, struct vcpu *t)
         (t != h->v && atomic_load(&t->online))) {
         return -EINVAL;
     }
-    err = pin(h->d, GFN(r.mfn), &f);
+    err = domain_pin_gfn(h->d, GFN(r.mfn), &f);
     if (err != 0) {
         return err;
     }
@@ -203,8 +172,7 @@ static int64_t register_info(struct hypercall *h, struct vcpu *t)
     err = evtchn_move_info(t, (struct vcpu_info *)(page + r.offset), f);
     if (err != 0) {
         arch_unmap_frame(page);
-        frame_put_type(f);
-        frame_put(f);
+        domain_unpin_frame(f);
     }
     return err == -EBUSY ? -EINVAL : err;
 }

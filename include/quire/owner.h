@@ -13,6 +13,7 @@
 struct owner {
     _Atomic uint64_t pages;     /* (a) frames owned now */
     _Atomic uint64_t max_pages; /* (a) limit */
+    _Atomic uint64_t foreign;   /* (a) of these, mapped by other domains */
     void *_Atomic domain;       /* (a) struct domain, or NULL */
     _Atomic bool claimed;
 };

@@ -37,6 +37,7 @@
 
 /* The sub-operation is in the low 6 bits, a continuation's cursor above. */
 #define XENMEM_CMD_MASK 0x3f
+#define XENMEM_CMD_BITS 6
 
 struct xen_memory_reservation {
     xen_gva_t extent_start;         /* array of xen_pfn_t */
@@ -63,6 +64,18 @@ struct xen_add_to_physmap {
     xen_pfn_t gpfn;                 /* where it shall appear */
 };
 _Static_assert(sizeof(struct xen_add_to_physmap) == 24, "add_to_physmap");
+
+struct xen_add_to_physmap_batch {
+    domid_t domid;                  /* whose map */
+    uint16_t space;                 /* XENMAPSPACE_gmfn_foreign */
+    uint16_t size;                  /* how many */
+    domid_t foreign_domid;          /* whose pages */
+    xen_gva_t idxs;                 /* array of 8 bytes: its gfns */
+    xen_gva_t gpfns;                /* array of xen_pfn_t: where to */
+    xen_gva_t errs;                 /* OUT: array of int32_t */
+};
+_Static_assert(sizeof(struct xen_add_to_physmap_batch) == 32, "batch");
+_Static_assert(offsetof(struct xen_add_to_physmap_batch, idxs) == 8, "idxs");
 
 struct xen_remove_from_physmap {
     domid_t domid;
