@@ -8,6 +8,7 @@
 #include "shared_frame.h"
 
 #include <quire/heap.h>
+#include <quire/scan.h>
 
 struct share_totals share_totals;
 struct list shared_frames = LIST_INIT(shared_frames);
@@ -31,6 +32,7 @@ void share_init(uint64_t seed, enum rmap_form form)
     list_init(&shared_frames);
     share_totals = (struct share_totals){ 0 };
     p2m_register_fault(p2m_ram_shared, share_fault);
+    scan_init();
 }
 
 struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first)
