@@ -26,7 +26,8 @@ FREE := -ffreestanding -fno-pic -no-pie -mno-red-zone -mno-mmx -mno-sse \
 
 COMMON := $(sort $(wildcard common/*/*.c))
 
-.PHONY: all hv guests host test test-host test-tsan mutate check clean
+.PHONY: all hv guests host test test-host test-tsan mutate check clean \
+        bench bench-check baseline sweep
 all: hv guests
 
 # ---- the hypervisor -------------------------------------------------------
@@ -127,6 +128,21 @@ test: all $(TESTS:%=$(B)/host/asan/%)
 	python3 tools/layercheck.py
 	python3 tools/runtests.py $(TESTS:%=$(B)/host/asan/%) \
 	    $(sort $(wildcard test/tools/test_*.py test/boot/test_*.py))
+# What it costs, in instructions: all figures of docs/performance.md (minutes);
+# a few of them against the committed ones, to the instruction; those anew.
+BASELINE := test/bench/baseline.json
+bench: all
+	./quire bench all --json $(B)/bench.json
+	python3 tools/performance.py docs/performance.md $(B)/bench.json
+bench-check: all
+	./quire bench small --json $(B)/small.json
+	./quire compare --exact $(BASELINE) $(B)/small.json
+baseline: all
+	./quire bench small --json $(BASELINE)
+sweep: all
+	./quire run forty-million
+	./quire bench destroy --pattern dense,random,stride256 \
+	    --rmap adaptive,hash256,list,rbtree --json $(B)/sweep.json
 clean:
 	rm -rf $(B)
 

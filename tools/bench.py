@@ -38,7 +38,8 @@ TIMEOUT = 900.0                 # seconds of wall time a cell may take
 
 def add_arguments(p):
     """To the parser of `quire bench`."""
-    p.add_argument("bench", metavar="|".join([*SUITES, "all"]))
+    p.add_argument("bench", metavar="WHAT",
+                   help=", ".join([*SUITES, *GROUPS]))
     p.add_argument("--json", metavar="FILE", help="the rows, for machines")
     p.add_argument("--sharers", metavar="LIST", help="1k,10k,100k,1M")
     p.add_argument("--pattern", metavar="LIST",
@@ -56,9 +57,10 @@ def add_arguments(p):
 
 
 def _check(args):
-    if args.bench not in (*SUITES, "all"):
-        raise UserError(f"bench {args.bench}: there are "
-                        f"{', '.join([*SUITES, 'all'])}", status=2)
+    known = [*SUITES, *GROUPS]
+    if args.bench not in known:
+        raise UserError(f"bench {args.bench}: there are {', '.join(known)}",
+                        status=2)
     for option, takers in OPTIONS.items():
         if getattr(args, option) is not None and args.bench not in takers:
             raise UserError(f"bench {args.bench} takes no --{option}: "
@@ -101,12 +103,20 @@ EVERYTHING = [
     ("latency", {}),
 ]
 
+# `small`: seconds, for test/bench/baseline.json.
+SMALL = [
+    ("unshare", {"sharers": "1k"}),
+    ("destroy", {"sharers": "1k,10k", "pattern": "dense,random"}),
+    ("destroy", {"sharers": "1k", "frames": "pairs,private,holes"}),
+]
+GROUPS = {"all": EVERYTHING, "small": SMALL}
+
 
 def cells_of(args):
-    if args.bench != "all":
+    if args.bench in SUITES:
         return SUITES[args.bench](_options(args))
     result = []
-    for name, fixed in EVERYTHING:
+    for name, fixed in GROUPS[args.bench]:
         if name in SUITES:
             result += SUITES[name](_options(args, **fixed))
     return result

@@ -58,9 +58,10 @@ def _estimate(config):
     show; alike in all but the number of gfns."""
     def estimate(done):
         alike = sorted((r["gfns"], r["instructions_busy"]) for r in done
-                       if "skipped" not in r and r["gfns"] < config["gfns"]
+                       if "skipped" not in r and r["bench"] == "destroy"
                        and all(r.get(k) == v for k, v in config.items()
-                               if k != "gfns"))
+                               if k != "gfns")
+                       and r["gfns"] < config["gfns"])
         if not alike:
             return None
         (n1, t1) = alike[-1]

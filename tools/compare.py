@@ -62,6 +62,10 @@ def _pair(old, new, threshold):
     if "skipped" in new and "skipped" not in old:
         yield "gone", "skipped: " + new["skipped"], None, None
         return
+    if "skipped" in old:
+        if "skipped" not in new:
+            yield "new", "skipped before", None, None
+        return
     for field, value in old.items():
         if not field.startswith(JUDGED) or field not in new:
             continue

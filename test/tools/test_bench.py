@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""bench and compare: options, what is skipped, the documents, that two runs
+are equal to the byte, and that nothing got worse than the baseline."""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import pathlib
+
+from cases import ROOT, case, check, check_in, folder, main, quire, raises
+
+import bench
+import bench_destroy
+import bench_numbers as numbers
+import bench_tables
+import compare
+import performance
+from bench_cell import Skip, configuration
+from errors import UserError
+
+BASELINE = ROOT / "test" / "bench" / "baseline.json"
+THRESHOLD = os.environ.get("QUIRE_BENCH_THRESHOLD", "2%")
+
+
+@case
+def counts_are_decimal():
+    check(numbers.parse_counts("1M,1k,10k,1000") == [1000, 10_000, 1_000_000])
+    for bad in ("", "0", "1x", "k", "-5", "1.5k"):
+        raises(UserError, "not a count", numbers.parse_counts, bad)
+    check(numbers.show(12345.6) == "12,346" and numbers.show(9.25) == "9.25")
+    check(numbers.show(None) == "-" and numbers.show(7.0) == "7")
+
+
+def refused(part, *words):
+    status, out, err = quire(*words)
+    check(status == 2 and not out, f"{status} {out}")
+    check_in(part, err)
+
+
+@case
+def options_that_make_no_sense():
+    refused("there are share", "bench", "nonsense")
+    refused("takes no --rmap", "bench", "share", "--rmap", "list")
+    refused("there are dense, random", "bench", "destroy", "--pattern", "x")
+    refused("1x is not a count", "bench", "destroy", "--sharers", "1x")
+    refused("--cpus 99: 1 to 15", "bench", "destroy", "--cpus", "99")
+    refused("more than 0", "bench", "share", "--timeout", "0")
+    status, _, err = quire("bench", "share", "--json", "/nonexistent/x")
+    check(status == 1 and "/nonexistent/x" in err, err)
+
+
+def fake(gfns, busy, **more):
+    return {"bench": "destroy", "frames": "one", "pattern": "random",
+            "rmap": "list", "cpus": 1, "gfns": gfns,
+            "instructions_busy": busy} | more
+
+
+@case
+def what_would_take_too_long_is_skipped():
+    cell = bench_destroy.one_cell(1_000_000, "random", "list")
+    bench_destroy.check_limit(cell, [])         # nothing known: it runs
+    bench_destroy.check_limit(cell, [fake(1000, 10**6), fake(10_000, 10**7)])
+    quadratic = [fake(1000, 10**6), fake(10_000, 10**8)]
+    raises(Skip, "1.0e+12", bench_destroy.check_limit, cell, quadratic)
+    # Other configurations and skipped cells say nothing about this one.
+    others = [fake(10_000, 10**12, rmap="hash256"),
+              fake(100_000, 10**12, skipped="so")]
+    bench_destroy.check_limit(cell, others)
+
+
+@case
+def slow_forms_are_probed_with_less_first():
+    args = argparse.Namespace(sharers=[1_000_000], pattern=["random"],
+                              rmap=["list", "adaptive"], frames=["one"],
+                              cpus=1)
+    asked = [(c.config["rmap"], c.config["gfns"])
+             for c in bench_destroy.cells(args)]
+    check(asked == [("list", 1000), ("list", 10_000), ("list", 1_000_000),
+                    ("adaptive", 1_000_000)], asked)
+
+
+@case
+def tables_mark_what_is_missed():
+    rows = [fake(10_000, 1, rmap="adaptive", pattern="dense",
+                 instructions_per_gfn=61.0),
+            fake(10_000, 1, rmap="adaptive", pattern="dense",
+                 instructions_per_gfn=59.5, cpus=2),
+            {**fake(1000, 1), "skipped": "too slow"}]
+    for row in rows[2:]:
+        del row["instructions_busy"]
+    text = bench_tables.text("destroy", rows)
+    check_in("61!", text[3])
+    check_in("2,810", text[3])
+    check("!" not in text[4] and "2 CPUs" in text[4], text[4])
+    check_in("skipped: too slow", text[5])
+    check_in("**61**", bench_tables.markdown("destroy", rows)[2])
+
+
+def compared(before, after, **options):
+    args = argparse.Namespace(threshold="2%", exact=False)
+    vars(args).update(options)
+    with folder() as name:
+        for which, rows in (("before", before), ("after", after)):
+            path = pathlib.Path(name) / which
+            path.write_text(json.dumps({"unit": "instructions",
+                                        "rows": rows}))
+            setattr(args, which, path)
+        with contextlib.redirect_stdout(io.StringIO()):
+            return compare.compare(args)
+
+
+@case
+def compare_judges():
+    a = [fake(1000, 100), fake(2000, 200)]
+    check(compared(a, a) == 0)
+    check(compared(a, a[::-1]) == 0)                    # order is nothing
+    check(compared(a, [fake(1000, 102), a[1]]) == 0)    # within
+    check(compared(a, [fake(1000, 103), a[1]]) == 1)    # worse
+    check(compared(a, [fake(1000, 50), a[1]]) == 0)     # better
+    check(compared(a, [fake(1000, 50), a[1]], exact=True) == 1)
+    check(compared(a, [fake(1000, 101), a[1]], exact=True) == 1)
+    check(compared(a, a, exact=True) == 0)
+    check(compared(a, [fake(1000, 104), a[1]], threshold="5%") == 0)
+    check(compared(a, a[:1]) == 1)                      # a row has gone
+    check(compared(a[:1], a) == 0)
+    skipped = {**fake(2000, 0), "skipped": "late"}
+    check(compared(a, [a[0], skipped]) == 1)
+    check(compared([a[0], skipped], a) == 0)
+    # Counts are no costs.
+    check(compared([fake(1, 5, count_preemptions=1)],
+                   [fake(1, 5, count_preemptions=9)]) == 0)
+
+
+@case
+def compare_refuses():
+    with folder() as name:
+        good = pathlib.Path(name) / "good"
+        good.write_text('{"unit": "instructions", "rows": []}')
+        bad = pathlib.Path(name) / "bad"
+        bad.write_text("{")
+        refused("no JSON", "compare", good, bad)
+        bad.write_text("[]")
+        refused("no rows", "compare", good, bad)
+        bad.write_text('{"unit": "nanoseconds", "rows": []}')
+        refused("units differ", "compare", good, bad)
+        row = json.dumps(fake(1, 1))
+        bad.write_text('{"unit": "instructions", "rows": [%s, %s]}'
+                       % (row, row))
+        refused("two rows of one", "compare", good, bad)
+        refused("No such file", "compare", good, f"{name}/nobody")
+        refused("--threshold", "compare", good, good, "--threshold", "x")
+
+
+@case
+def a_document_keeps_nothing_unmeasured():
+    text = ("a\n<!-- destroy rmap=list,x pattern=random -->\nold\n"
+            "<!-- /destroy -->\nz\n")
+    rows = [fake(1000, 1, instructions_per_gfn=77.0),
+            fake(2000, 1, instructions_per_gfn=88.0, rmap="rbtree")]
+    new = performance.render(text, rows)
+    check_in("| 77 |", new)
+    check("old" not in new and "88" not in new, new)
+    check(new.startswith("a\n<!-- destroy") and new.endswith("-->\nz\n"))
+    check(performance.render(new, rows) == new)
+    raises(UserError, "no such rows", performance.render, text, rows[1:])
+
+
+@case
+def a_run_is_the_same_to_the_byte():
+    with folder() as name:
+        texts = []
+        for i in range(2):
+            path = pathlib.Path(name) / f"{i}.json"
+            status, out, err = quire("bench", "unshare", "--no-build",
+                                     "--sharers", "1k", "--json", path)
+            check(status == 0, err)
+            texts.append(path.read_bytes())
+        check(texts[0] == texts[1], "two runs differ")
+    document = json.loads(texts[0])
+    check(set(document) == {"bench", "version", "unit", "rows"})
+    check(document["bench"] == "unshare")
+    check(document["unit"] == "instructions")
+    check(len(document["rows"]) == 4)
+    for row in document["rows"]:
+        check("skipped" not in row and row["instructions_mean"] > 100, row)
+        check(row["instructions_least"] <= row["instructions_mean"]
+              <= row["instructions_most"], row)
+    check(len({configuration(r) for r in document["rows"]}) == 4)
+    check_in("with copy, 1,000 sharers", out)
+
+
+@case
+def nothing_is_worse_than_the_baseline():
+    with folder() as name:
+        path = pathlib.Path(name) / "now.json"
+        status, _, err = quire("bench", "small", "--no-build", "--json", path,
+                               seconds=170)
+        check(status == 0, err)
+        status, out, err = quire("compare", BASELINE, path, "--threshold",
+                                 THRESHOLD)
+        check(status == 0, f"{out}{err}\nif it has to be: make baseline")
+
+
+@case
+def every_group_expands():
+    args = argparse.Namespace(known_commands=set(), sharers=None, cpus=None,
+                              pattern=None, rmap=None, frames=None)
+    for what in bench.GROUPS:
+        args.bench = what
+        cells = bench.cells_of(args)
+        check(len(cells) > 5 and all(c.commands for c in cells), what)
+        names = [(c.bench, configuration(c.config)) for c in cells]
+        check(len(set(names)) == len(names),
+              [n for n in names if names.count(n) > 1])
+
+
+if __name__ == "__main__":
+    main()
