@@ -2,10 +2,10 @@
  * spte_rmap.h. */
 #pragma once
 
-#include "numbers.h"
-#include "spte_rmap.h"
+#include <quire/spte_rmap.h>
 
 #define IS_HEAD (UINT32_C(1) << 31)
+#define SPTE_MFN_MAX ((UINT64_C(1) << 22) - 1)      /* 31 bits of refs */
 
 /* Of one spte. On no chain: both 0. */
 struct spte_link {
@@ -13,25 +13,24 @@ struct spte_link {
     uint32_t back;          /* IS_HEAD | head_ref_t; sibling, when it is not
                              * the first: the spte_ref_t before */
 };
-static_assert(sizeof(struct spte_link) * SPTES_PER_PAGE == PAGE_SIZE,
+static_assert(sizeof(struct spte_link) == sizeof(uint64_t),
               "a page of links beside a page of sptes");
 
-extern struct numbers spte_link_pages, spte_head_pages;
+/* The direct map is linear. */
+static inline void *spte_ref_virt(uint32_t ref)
+{
+    return (unsigned char *)arch_map_frame(MFN(0)) + (uint64_t)ref * 8;
+}
 
 static inline struct spte_link *spte_link(spte_ref_t s)
 {
-    struct spte_link *page = numbers_page(&spte_link_pages,
-                                          s / SPTES_PER_PAGE);
-
-    return &page[s % SPTES_PER_PAGE];
+    return spte_ref_virt(s);
 }
 
 /* A head's word: 0 when the chain is empty; else what its form makes of it. */
 static inline uint64_t *spte_head(head_ref_t h)
 {
-    uint64_t *page = numbers_page(&spte_head_pages, h / SPTES_PER_PAGE);
-
-    return &page[h % SPTES_PER_PAGE];
+    return spte_ref_virt(h);
 }
 
 /* spte_desc.c: descriptors. */

@@ -8,9 +8,11 @@
 #include <quire/panic.h>
 #include <quire/string.h>
 
-struct numbers spte_link_pages, spte_head_pages;
-
 static enum spte_rmap_form form;
+static _Atomic uint64_t nr_spte_pages, nr_head_pages;
+
+/* frame->user of a page of links while it is one. */
+static char links_mark;
 
 static const char *const form_names[NR_SPTE_RMAP_FORMS] = {
     [SPTE_RMAP_SIBLING] = "sibling", [SPTE_RMAP_SINGLE] = "single",
@@ -24,66 +26,95 @@ const char *spte_rmap_form_name(enum spte_rmap_form f)
 
 void spte_rmap_use(enum spte_rmap_form f)
 {
-    BUG_ON(spte_link_pages.nr_used != 0);
+    BUG_ON(nr_spte_pages != 0);
     form = f;
-}
-
-enum spte_rmap_form spte_rmap_in_use(void)
-{
-    return form;
 }
 
 /* ---- pages ------------------------------------------------------------ */
 
-static uint32_t page_create(struct numbers *t)
+/* 2^@order zeroed pages that refs can name. */
+static struct frame *pages_create(unsigned order)
 {
-    struct frame *f = page_alloc(0, FRAME_TABLE);
-    uint32_t number;
-    void *page;
+    struct frame *f = page_alloc(order, FRAME_TABLE);
+    mfn_t mfn;
+
+    if (f == NULL) {
+        return NULL;
+    }
+    mfn = frame_to_mfn(f);
+    if (mfn.n + (1u << order) - 1 > SPTE_MFN_MAX) {
+        page_free(f, order);
+        return NULL;
+    }
+    for (unsigned i = 0; i < 1u << order; i++) {
+        page_zero(arch_map_frame(mfn_add(mfn, i)));
+    }
+    return f;
+}
+
+/* The last of the pages must hold nothing. */
+static void pages_destroy(mfn_t mfn, unsigned order)
+{
+    const uint64_t *last = arch_map_frame(mfn_add(mfn, (1u << order) - 1));
+
+    for (unsigned i = 0; i < SPTES_PER_PAGE; i++) {
+        BUG_ON(last[i] != 0);
+    }
+    arch_unmap_frame(last);
+    page_free(mfn_to_frame(mfn), order);
+}
+
+static uint32_t to_ref(mfn_t mfn)
+{
+    return (uint32_t)(mfn_to_maddr(mfn) / 8);
+}
+
+static mfn_t to_mfn(uint32_t ref)
+{
+    return maddr_to_mfn((maddr_t)ref * 8);
+}
+
+spte_ref_t spte_page_create(void)
+{
+    struct frame *f = pages_create(1);
 
     if (f == NULL) {
         return 0;
     }
-    page = arch_map_frame(frame_to_mfn(f));
-    page_zero(page);
-    number = numbers_take(t, page);
-    if (number == 0) {
-        arch_unmap_frame(page);
-        page_free(f, 0);
-    }
-    return number * SPTES_PER_PAGE;
+    f[1].user = &links_mark;
+    atomic_fetch_add_explicit(&nr_spte_pages, 1, memory_order_relaxed);
+    return to_ref(mfn_add(frame_to_mfn(f), 1));
 }
 
-static void page_destroy(struct numbers *t, uint32_t first)
+void spte_page_destroy(spte_ref_t first)
 {
-    uint64_t *page = numbers_page(t, first / SPTES_PER_PAGE);
-    struct frame *f = mfn_to_frame(arch_virt_to_mfn(page));
+    mfn_t links = to_mfn(first);
 
-    for (unsigned i = 0; i < SPTES_PER_PAGE; i++) {
-        BUG_ON(page[i] != 0);
-    }
-    numbers_give(t, first / SPTES_PER_PAGE);
-    arch_unmap_frame(page);
-    page_free(f, 0);
+    mfn_to_frame(links)->user = NULL;
+    pages_destroy(MFN(links.n - 1), 1);
+    atomic_fetch_sub_explicit(&nr_spte_pages, 1, memory_order_relaxed);
 }
 
-spte_ref_t spte_links_create(void) { return page_create(&spte_link_pages); }
-head_ref_t spte_heads_create(void) { return page_create(&spte_head_pages); }
-
-void spte_links_destroy(spte_ref_t first)
+head_ref_t spte_heads_create(void)
 {
-    page_destroy(&spte_link_pages, first);
+    struct frame *f = pages_create(0);
+
+    if (f == NULL) {
+        return 0;
+    }
+    atomic_fetch_add_explicit(&nr_head_pages, 1, memory_order_relaxed);
+    return to_ref(frame_to_mfn(f));
 }
 
 void spte_heads_destroy(head_ref_t first)
 {
-    page_destroy(&spte_head_pages, first);
+    pages_destroy(to_mfn(first), 0);
+    atomic_fetch_sub_explicit(&nr_head_pages, 1, memory_order_relaxed);
 }
 
 uint64_t spte_rmap_bytes(void)
 {
-    return ((uint64_t)spte_link_pages.nr_used + spte_head_pages.nr_used) *
-           PAGE_SIZE + spte_desc_bytes();
+    return (nr_spte_pages + nr_head_pages) * PAGE_SIZE + spte_desc_bytes();
 }
 
 /* ---- chains ----------------------------------------------------------- */
@@ -140,24 +171,39 @@ static void single_remove(struct spte_link *l, spte_ref_t s)
     spte_link(at)->next = l->next;
 }
 
-int spte_rmap_add(head_ref_t head, spte_ref_t s)
+/* The other forms, out of the way of the one in use. */
+static __attribute__((noinline)) int add_other(head_ref_t head, spte_ref_t s)
 {
-    int err;
+    int err = 0;
 
-    ASSERT(spte_link(s)->back == 0);
-    switch (form) {
-    case SPTE_RMAP_SIBLING:
-        sibling_add(head, s);
-        return 0;
-    case SPTE_RMAP_SINGLE:
+    if (form == SPTE_RMAP_SINGLE) {
         single_add(head, s);
-        return 0;
-    default:
+    } else {
         err = spte_desc_add(spte_head(head), s);
         if (err == 0) {
             spte_link(s)->back = IS_HEAD | head;
         }
-        return err;
+    }
+    return err;
+}
+
+int spte_rmap_add(head_ref_t head, spte_ref_t s)
+{
+    ASSERT(spte_link(s)->back == 0);
+    if (unlikely(form != SPTE_RMAP_SIBLING)) {
+        return add_other(head, s);
+    }
+    sibling_add(head, s);
+    return 0;
+}
+
+static __attribute__((noinline)) void remove_other(struct spte_link *l,
+                                                   spte_ref_t s)
+{
+    if (form == SPTE_RMAP_SINGLE) {
+        single_remove(l, s);
+    } else {
+        spte_desc_remove(spte_head(l->back & ~IS_HEAD), s);
     }
 }
 
@@ -166,16 +212,10 @@ void spte_rmap_remove(spte_ref_t s)
     struct spte_link *l = spte_link(s);
 
     BUG_ON(l->back == 0);
-    switch (form) {
-    case SPTE_RMAP_SIBLING:
+    if (unlikely(form != SPTE_RMAP_SIBLING)) {
+        remove_other(l, s);
+    } else {
         sibling_remove(l);
-        break;
-    case SPTE_RMAP_SINGLE:
-        single_remove(l, s);
-        break;
-    default:
-        spte_desc_remove(spte_head(l->back & ~IS_HEAD), s);
-        break;
     }
     *l = (struct spte_link){ 0, 0 };
 }
@@ -212,14 +252,12 @@ spte_ref_t spte_rmap_next(struct spte_iter *it)
 
 /* ---- audit ------------------------------------------------------------ */
 
-/* A page that was given back holds an odd word in its place. */
 static bool is_live(spte_ref_t s)
 {
-    uint32_t number = s / SPTES_PER_PAGE;
+    mfn_t mfn = to_mfn(s);
 
-    return number != 0 &&
-           number < spte_link_pages.nr_chunks * NUMBERS_CHUNK &&
-           ((uintptr_t)numbers_page(&spte_link_pages, number) & 1) == 0;
+    return mfn_is_ram(mfn) && mfn_to_frame(mfn)->use == FRAME_TABLE &&
+           mfn_to_frame(mfn)->user == &links_mark;
 }
 
 unsigned spte_rmap_audit(head_ref_t head, uint64_t limit, uint64_t *count)

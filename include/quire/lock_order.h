@@ -17,7 +17,6 @@
     X(SHARE,    "one shared frame's rmap and handle; key: mfn") \
     X(SHARELIST, "the list of all shared frames") \
     X(SHADOW,   "one domain's shadow pages; key: domid") \
-    X(SHADOWNUM, "the numbers of pages of shadow links and heads") \
     X(EVENT,    "one domain's event channels; key: domid") \
     X(SCHED,    "one CPU's run queue; key: cpu") \
     X(TASK,     "one CPU's task queue; key: cpu") \

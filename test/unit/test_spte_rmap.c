@@ -16,7 +16,7 @@ static spte_ref_t pages[PAGES];
 static head_ref_t heads;
 static struct mem_totals before;
 
-static spte_ref_t spte_at(unsigned i)
+static spte_ref_t ref_at(unsigned i)
 {
     return pages[i / SPTES_PER_PAGE] + i % SPTES_PER_PAGE;
 }
@@ -27,7 +27,7 @@ static void setup(enum spte_rmap_form form)
     mem_totals_get(&before);
     spte_rmap_use(form);
     for (unsigned i = 0; i < PAGES; i++) {
-        pages[i] = spte_links_create();
+        pages[i] = spte_page_create();
         CHECK(pages[i] != 0);
     }
     heads = spte_heads_create();
@@ -39,7 +39,7 @@ static void teardown(void)
     struct mem_totals after;
 
     for (unsigned i = 0; i < PAGES; i++) {
-        spte_links_destroy(pages[i]);
+        spte_page_destroy(pages[i]);
     }
     spte_heads_destroy(heads);
     CHECK_EQ(spte_rmap_bytes(), 0);
@@ -95,7 +95,7 @@ static void random_steps(enum spte_rmap_form form, unsigned rounds,
         chain = rng_below(&r, 4) != 0 ? 0 : chain;
         if (on[i] != 0) {
             chain = on[i] - 1u;
-            spte_rmap_remove(spte_at(i));
+            spte_rmap_remove(ref_at(i));
             on[i] = 0;
         } else {
             int err;
@@ -103,13 +103,13 @@ static void random_steps(enum spte_rmap_form form, unsigned rounds,
             if (failing != 0 && rng_below(&r, failing) == 0) {
                 host_fail_alloc_at(1);
             }
-            err = spte_rmap_add(heads + chain, spte_at(i));
+            err = spte_rmap_add(heads + chain, ref_at(i));
             host_fail_alloc_at(0);
             CHECK(err == 0 || (err == -ENOMEM && form == SPTE_RMAP_DESC));
             if (err == 0) {
                 on[i] = (unsigned char)(chain + 1);
             } else {
-                CHECK_EQ(spte_rmap_head(spte_at(i)), 0);
+                CHECK_EQ(spte_rmap_head(ref_at(i)), 0);
             }
         }
         if (n % 64 == 0) {
@@ -138,50 +138,37 @@ TEST(siblings_allocate_nothing)
     setup(SPTE_RMAP_SIBLING);
     host_fail_alloc_at(1);
     for (unsigned i = 0; i < SPTES; i++) {
-        CHECK_EQ(spte_rmap_add(heads + 7, spte_at(i)), 0);
+        CHECK_EQ(spte_rmap_add(heads + 7, ref_at(i)), 0);
     }
     for (unsigned i = 0; i < SPTES; i++) {
-        spte_rmap_remove(spte_at(i));
+        spte_rmap_remove(ref_at(i));
     }
     CHECK(!host_alloc_failed());
     host_fail_alloc_at(0);
     teardown();
 }
 
-TEST(numbers_are_reused_and_given_back)
+TEST(no_memory_for_pages)
 {
-    spte_ref_t some[600];
-    unsigned n;
-
     setup(SPTE_RMAP_SIBLING);
-    for (unsigned round = 0; round < 2; round++) {
-        for (n = 0; n < 600; n++) {
-            some[n] = spte_links_create();
-            CHECK(some[n] != 0);
-            CHECK(some[n] / SPTES_PER_PAGE <= PAGES + 600);
-        }
-        while (n-- > 0) {
-            spte_links_destroy(some[n]);
-        }
-    }
+    host_fail_alloc_at(1);
+    CHECK_EQ(spte_page_create(), 0);
+    host_fail_alloc_at(1);
+    CHECK_EQ(spte_heads_create(), 0);
+    host_fail_alloc_at(0);
     teardown();
 }
 
-TEST(no_memory_for_links)
+TEST(a_name_leads_to_its_entry)
 {
     setup(SPTE_RMAP_SIBLING);
-    for (unsigned i = 0; i < PAGES; i++) {
-        spte_links_destroy(pages[i]);
+    for (unsigned i = 0; i < SPTES; i++) {
+        CHECK_EQ(*spte_at(ref_at(i)), 0);
+        *spte_at(ref_at(i)) = i + 1;
     }
-    /* The page, then the first chunk of numbers. */
-    for (unsigned n = 1; n <= 2; n++) {
-        host_fail_alloc_at(n);
-        CHECK_EQ(spte_links_create(), 0);
-        host_fail_alloc_at(0);
-    }
-    for (unsigned i = 0; i < PAGES; i++) {
-        pages[i] = spte_links_create();
-        CHECK(pages[i] != 0);
+    for (unsigned i = 0; i < SPTES; i++) {
+        CHECK_EQ(*spte_at(ref_at(i)), i + 1);
+        CHECK_EQ(spte_rmap_head(ref_at(i)), 0);
     }
     teardown();
 }
@@ -194,8 +181,8 @@ TEST(audit_sees_what_is_wrong)
 
     setup(SPTE_RMAP_SIBLING);
     for (unsigned i = 0; i < 3; i++) {
-        CHECK_EQ(spte_rmap_add(heads, spte_at(i)), 0);
-        l[i] = spte_link(spte_at(i));
+        CHECK_EQ(spte_rmap_add(heads, ref_at(i)), 0);
+        l[i] = spte_link(ref_at(i));
     }
     CHECK_EQ(spte_rmap_audit(heads, 10, &count), 0);
     kept = *l[2];                       /* the first: added last */
@@ -203,18 +190,21 @@ TEST(audit_sees_what_is_wrong)
     CHECK_EQ(spte_rmap_audit(heads, 10, &count), 1);       /* H1 */
     *l[2] = kept;
     kept = *l[1];
-    l[1]->back = spte_at(0);
+    l[1]->back = ref_at(0);
     CHECK_EQ(spte_rmap_audit(heads, 10, &count), 1);       /* H2 */
     *l[1] = kept;
     kept = *l[0];
-    l[0]->next = spte_at(2);
+    l[0]->next = ref_at(2);
     CHECK(spte_rmap_audit(heads, 10, &count) >= 1);        /* H3 */
     CHECK_EQ(count, 11);
-    l[0]->next = (pages[PAGES - 1] / SPTES_PER_PAGE + 5) * SPTES_PER_PAGE;
+    l[0]->next = pages[PAGES - 1];
+    spte_page_destroy(pages[PAGES - 1]);
     CHECK_EQ(spte_rmap_audit(heads, 10, &count), 1);       /* H4 */
     *l[0] = kept;
+    pages[PAGES - 1] = spte_page_create();
+    CHECK(pages[PAGES - 1] != 0);
     for (unsigned i = 0; i < 3; i++) {
-        spte_rmap_remove(spte_at(i));
+        spte_rmap_remove(ref_at(i));
     }
     teardown();
 }
