@@ -191,7 +191,7 @@ static int parse_leaves(struct job *job, struct domain_config *c)
 static int parse_numbers(struct job *job, struct create_state *s)
 {
     struct domain_config *c = &s->config;
-    uint64_t vcpus, id;
+    uint64_t vcpus, id, group;
     int err = job_number(job, "vcpus", 1, 1, MAX_VCPUS, &vcpus);
 
     if (err == 0) {
@@ -210,6 +210,12 @@ static int parse_numbers(struct job *job, struct create_state *s)
         err = job_flag(job, "privileged", &c->privileged);
     }
     if (err == 0) {
+        err = job_flag(job, "scan", &c->scan);
+    }
+    if (err == 0) {
+        err = job_number(job, "group", 0, 0, UINT16_MAX, &group);
+    }
+    if (err == 0) {
         err = job_flag(job, "paused", &s->paused);
     }
     if (err != 0) {
@@ -220,6 +226,7 @@ static int parse_numbers(struct job *job, struct create_state *s)
     }
     c->nr_vcpus = (unsigned)vcpus;
     c->id = (domid_t)id;
+    c->trust_group = (uint16_t)group;
     return 0;
 }
 
@@ -392,10 +399,10 @@ const struct command commands_create[] = {
       .synopsis = "[name=TEXT] [image=MODULE] [mem=SIZE | "
                   "ranges=START:SIZE,...] [vcpus=N] [cmdline=TEXT] "
                   "[modules=MODULE,...] [leaves=xen|none] [superpages=1] "
-                  "[id=N] [max=SIZE] [privileged=1] [paused=1] [count=N] "
-                  "[first=N]",
+                  "[id=N] [max=SIZE] [privileged=1] [scan=1] [group=N] "
+                  "[paused=1] [count=N] [first=N]",
       .keys = "name image mem ranges vcpus cmdline modules leaves superpages "
-              "id max privileged paused count first",
+              "id max privileged scan group paused count first",
       .help = "build domains and let them run; {i} in name and cmdline is "
               "the number of the copy",
       .run = run_create, .end = end_create },

@@ -23,6 +23,7 @@ static const struct command *const tables[] = {
     commands_wait, commands_destroy, commands_memory, commands_populate,
     commands_share, commands_merge, commands_stats, commands_audit,
     commands_bench_spte,
+    commands_scan,
     commands_add_range,
 };
 

@@ -155,6 +155,15 @@ void reply_number(struct reply *r, const char *name, uint64_t v)
     put_text(r, text);
 }
 
+void reply_signed(struct reply *r, const char *name, int64_t v)
+{
+    char text[24];
+
+    begin_value(r, name);
+    print_to(text, sizeof(text), "%ld", v);
+    put_text(r, text);
+}
+
 void reply_string(struct reply *r, const char *name, const char *text)
 {
     begin_value(r, name);

@@ -43,6 +43,7 @@ void reply_fini(struct reply *r);
 
 /* Values; @name is NULL inside an array. */
 void reply_number(struct reply *r, const char *name, uint64_t v);
+void reply_signed(struct reply *r, const char *name, int64_t v);
 void reply_string(struct reply *r, const char *name, const char *text);
 void reply_bool(struct reply *r, const char *name, bool v);
 /** reply_hex64() - a 64-bit pattern (hash, word) as "0x...". */

@@ -18,6 +18,7 @@
 #include <quire/page_alloc.h>
 #include <quire/panic.h>
 #include <quire/print.h>
+#include <quire/scan.h>
 #include <quire/string.h>
 
 #include "domain_life.h"
@@ -180,6 +181,10 @@ static int finish(struct domain *d, struct domain_build *b)
         }
         d->vcpus[0]->initialised = true;
         atomic_store(&d->vcpus[0]->online, true);
+    }
+    /* Not before: the builder writes to frames without a look at the map. */
+    if (d->config.scan) {
+        scan_domain_add(d->p2m);
     }
     spin_lock(&d->lock);
     d->pause_count = 1;     /* each vCPU was born with one pause: this one */

@@ -49,6 +49,8 @@ struct domain_config {
     char cmdline[DOMAIN_CMDLINE_MAX];
     enum domain_leaves leaves;
     bool privileged;
+    bool scan;                      /* its pages may be merged: scan.h */
+    uint16_t trust_group;           /* nothing is shared with another's */
 };
 
 /* Kill, stage by stage; figures in ticks and gfns. */
