@@ -17,6 +17,7 @@
  * to come back.
  */
 #include <quire/arch.h>
+#include <quire/bitmap.h>
 #include <quire/domain.h>
 #include <quire/errno.h>
 #include <quire/log.h>
@@ -26,14 +27,18 @@
 #include "domain_life.h"
 #include "sharing_op.h"
 
-/* Units, measured under -icount, beyond what p2m_relinquish() charges. */
-#define COST_DROP_OWN 180
-#define COST_DROP_SHARED 550
+/* The owner's hold on a frame that others may hold, too. */
+static void drop_held(struct domain *d, struct frame *f)
+{
+    if (f == evtchn_shared_frame(d->events)) {
+        frame_put(f);       /* events own it; this was the mapping's hold */
+    } else {
+        frame_put_allocated(f);
+    }
+}
 
 void domain_drop_frame(struct domain *d, gfn_t gfn, const struct p2m_entry *e)
 {
-    struct frame *f;
-
     if (e->type == p2m_ram_shared) {
         share_drop(d->p2m, gfn, e);
         return;
@@ -45,23 +50,62 @@ void domain_drop_frame(struct domain *d, gfn_t gfn, const struct p2m_entry *e)
     if (e->type != p2m_ram_rw && e->type != p2m_ram_ro) {
         return;     /* no frame of ours behind it */
     }
-    f = mfn_to_frame(e->mfn);
-    if (f == evtchn_shared_frame(d->events)) {
-        frame_put(f);       /* events own it; this was the mapping's hold */
-    } else {
-        frame_put_allocated(f);
+    drop_held(d, mfn_to_frame(e->mfn));
+}
+
+static void drop_singles(struct domain *d, const struct p2m_group *g)
+{
+    uint64_t held = frame_free_group(d->id, g->mfn, g->map);
+
+    for (; held != 0; held &= held - 1) {
+        drop_held(d, mfn_to_frame(g->mfn[__builtin_ctzll(held)]));
     }
 }
 
-static void drop_entry(struct p2m *p, gfn_t gfn, const struct p2m_entry *e)
+/* The parts of a superpage: one block again, if all of them are free. */
+static void drop_superpage(struct domain *d, const struct p2m_group *g)
+{
+    struct frame *f = mfn_to_frame(g->mfn[0]);
+    unsigned nr = 1u << g->order, n = 0;
+
+    while (n < nr) {
+        n += frame_free_run(d->id, f + n, nr - n);
+        if (n < nr) {
+            drop_held(d, f + n);
+            n++;
+        }
+    }
+}
+
+static void drop_foreign(const struct p2m_group *g)
+{
+    for (uint64_t todo = g->map; todo != 0; todo &= todo - 1) {
+        domain_drop_foreign(mfn_to_frame(g->mfn[__builtin_ctzll(todo)]));
+    }
+}
+
+static void drop_group(struct p2m *p, const struct p2m_group *g)
 {
     struct domain *d = owner_domain(p->owner);
 
-    domain_drop_frame(d, gfn, e);
-    d->kill.gfns++;
-    if (d->kill_work != NULL) {
-        d->kill_work->left -= e->type == p2m_ram_shared ? COST_DROP_SHARED
-                                                        : COST_DROP_OWN;
+    d->kill.gfns += (uint64_t)bits_count(g->map) << g->order;
+    switch (g->type) {
+    case p2m_ram_shared:
+        share_drop_group(p, g);
+        break;
+    case p2m_ram_rw:
+    case p2m_ram_ro:
+        if (g->order != P2M_ORDER_4K) {
+            drop_superpage(d, g);
+        } else {
+            drop_singles(d, g);
+        }
+        break;
+    case p2m_map_foreign:
+        drop_foreign(g);
+        break;
+    default:
+        break;      /* no frame behind it */
     }
 }
 
@@ -132,7 +176,7 @@ static int run_stage(struct domain *d, struct work *w)
     case KILL_EVENTS:
         return evtchn_relinquish(d->events, w);
     case KILL_RAM:
-        return p2m_relinquish(d->p2m, &d->kill_cursor, drop_entry, w);
+        return p2m_relinquish(d->p2m, &d->kill_cursor, drop_group, w);
     case KILL_VCPUS:
         return drop_vcpus(d, w);
     case KILL_TABLES:
@@ -153,7 +197,6 @@ static int kill_slice(struct domain *d, struct work *w)
     if (d->kill_accepted == 0) {
         d->kill_accepted = start;
     }
-    d->kill_work = w;
     while (atomic_load(&d->kill_stage) != KILL_DONE) {
         err = run_stage(d, w);
         if (err != 0) {
@@ -165,7 +208,6 @@ static int kill_slice(struct domain *d, struct work *w)
             break;
         }
     }
-    d->kill_work = NULL;
     BUG_ON(err != 0 && err != -ERESTART);
     took = arch_now() - start;
     d->kill.busy += took;

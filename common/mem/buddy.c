@@ -213,6 +213,19 @@ void buddy_give_singles(struct frame *const *f, unsigned n)
     spin_unlock(&lock);
 }
 
+void buddy_give_runs(const struct frame_run *r, unsigned n)
+{
+    int64_t nr = 0;
+
+    spin_lock(&lock);
+    for (unsigned i = 0; i < n; i++) {
+        give_range_locked(r[i].start, r[i].nr);
+        nr += r[i].nr;
+    }
+    add_free(nr);
+    spin_unlock(&lock);
+}
+
 uint64_t buddy_nr_free(void)
 {
     return atomic_load_explicit(&nr_free, memory_order_relaxed);

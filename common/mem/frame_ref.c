@@ -46,7 +46,7 @@ static void drop(struct frame *f, uint64_t what)
     uint64_t was = atomic_fetch_sub_explicit(&f->refs, what,
                                              memory_order_acq_rel);
 
-    BUG_ON((was & FRAME_REFS_MASK) == 0);
+    BUG_ON((was & FRAME_REFS_MASK) < (what & FRAME_REFS_MASK));
     if (was - what == 0) {
         BUG_ON(frame_type_count(f) != 0);
         page_give_single(f);
@@ -58,6 +58,11 @@ static void drop(struct frame *f, uint64_t what)
 void frame_put(struct frame *f)
 {
     drop(f, 1);
+}
+
+void frame_put_many(struct frame *f, uint32_t n)
+{
+    drop(f, n);
 }
 
 void frame_put_allocated(struct frame *f)
@@ -87,12 +92,17 @@ int frame_get_type(struct frame *f, enum frame_type t)
 
 void frame_put_type(struct frame *f)
 {
+    frame_put_type_many(f, 1);
+}
+
+void frame_put_type_many(struct frame *f, uint32_t n)
+{
     uint64_t old = atomic_load_explicit(&f->type, memory_order_relaxed);
     uint64_t new;
 
     do {
-        BUG_ON(old << 8 == 0);
-        new = (old - 1) << 8 == 0 ? FRAME_TYPE_NONE : old - 1;
+        BUG_ON(old << 8 < (uint64_t)n << 8);
+        new = (old - n) << 8 == 0 ? FRAME_TYPE_NONE : old - n;
     } while (!atomic_compare_exchange_weak_explicit(
                  &f->type, &old, new, memory_order_release,
                  memory_order_relaxed));

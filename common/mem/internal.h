@@ -69,6 +69,9 @@ void page_alloc_init(void);
 struct frame *page_take(unsigned order, enum frame_use use);
 /** page_give_single() - a frame whose last reference is gone. */
 void page_give_single(struct frame *f);
+/** page_give_runs() - frames in runs, FRAME_FREE and counted so. */
+struct frame_run { uint32_t start, nr; };       /* mfns */
+void page_give_runs(const struct frame_run *r, unsigned n);
 /** page_for_each_cached() - @fn for each frame in a cache; a quiet machine. */
 void page_for_each_cached(void (*fn)(struct frame *f, void *arg), void *arg);
 
@@ -80,6 +83,7 @@ void buddy_give(struct frame *f, unsigned order);
 /** buddy_take_singles() - up to @n single frames; returns how many. */
 unsigned buddy_take_singles(struct frame **out, unsigned n);
 void buddy_give_singles(struct frame *const *f, unsigned n);
+void buddy_give_runs(const struct frame_run *r, unsigned n);
 uint64_t buddy_nr_free(void);
 void buddy_for_each(void (*fn)(struct frame *f, unsigned order, void *arg),
                     void *arg);

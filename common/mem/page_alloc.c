@@ -309,6 +309,18 @@ void page_give_single(struct frame *f)
     give_one(f, use);
 }
 
+void page_give_runs(const struct frame_run *r, unsigned n)
+{
+#ifdef QUIRE_DEBUG
+    for (unsigned i = 0; i < n; i++) {
+        for (uint32_t k = 0; k < r[i].nr; k++) {
+            block_freed(frame_table + r[i].start + k, 0);
+        }
+    }
+#endif
+    buddy_give_runs(r, n);
+}
+
 uint64_t page_nr_free(void)
 {
     uint64_t n = buddy_nr_free();

@@ -130,15 +130,23 @@ int shared_frame_hold(struct shared_frame *sf)
 
 bool shared_frame_release(struct shared_frame *sf)
 {
-    struct frame *f = shared_frame_frame(sf);
+    return shared_frame_release_many(sf, 1);
+}
 
-    if (frame_type_count(f) != 1) {
-        frame_put_type(f);
-        frame_put(f);
-        return false;
+bool shared_frame_release_many(struct shared_frame *sf, uint32_t n)
+{
+    struct frame *f = shared_frame_frame(sf);
+    bool last = frame_type_count(f) == n;
+
+    n -= last;              /* the last one's goes with the record */
+    if (n != 0) {
+        frame_put_type_many(f, n);
+        frame_put_many(f, n);
     }
-    BUG_ON(shared_frame_retire(sf, DOMID_COW) != 0);
-    return true;
+    if (last) {
+        BUG_ON(shared_frame_retire(sf, DOMID_COW) != 0);
+    }
+    return last;
 }
 
 bool shared_frame_remove(struct shared_frame *sf, struct rmap_pair pair)

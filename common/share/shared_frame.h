@@ -107,6 +107,8 @@ int must_check shared_frame_hold(struct shared_frame *sf);
 /** shared_frame_release() - one holder less. True: it was the last, the frame
  *  is free; shared_frame_put() once the page lock is dropped. */
 bool must_check shared_frame_release(struct shared_frame *sf);
+/** shared_frame_release_many() - the same for @n holders at once. */
+bool must_check shared_frame_release_many(struct shared_frame *sf, uint32_t n);
 /** shared_frame_remove() - take @pair out, and its hold. No processor may
  *  reach the frame through it any more. True: it was the last. */
 bool shared_frame_remove(struct shared_frame *sf, struct rmap_pair pair);

@@ -21,6 +21,17 @@ static inline void bitmap_clear(uint64_t *map, unsigned i)
     map[i / 64] &= ~(UINT64_C(1) << (i % 64));
 }
 
+/** bits_count() - bits set in one word; the machine's own instruction for it
+ *  is not in the base instruction set. */
+static inline unsigned bits_count(uint64_t w)
+{
+    w -= w >> 1 & UINT64_C(0x5555555555555555);
+    w = (w & UINT64_C(0x3333333333333333)) +
+        (w >> 2 & UINT64_C(0x3333333333333333));
+    w = (w + (w >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (unsigned)(w * UINT64_C(0x0101010101010101) >> 56);
+}
+
 /** bitmap_next_set() - the first set bit at or after @i and below @bits; @bits
  *  if there is none. Whole empty words cost one comparison. */
 unsigned bitmap_next_set(const uint64_t *map, unsigned bits, unsigned i);

@@ -105,7 +105,6 @@ struct domain {
     _Atomic bool kill_queued;           /* (a) kill_task is in a queue */
     gfn_t kill_cursor;                  /* kill_busy */
     ticks_t kill_accepted;              /* kill_busy */
-    struct work *kill_work;             /* kill_busy: this slice's */
     struct kill_stats kill;             /* kill_busy */
     struct task kill_task;
     struct domain_build *build;         /* while BUILDING; the creator's */

@@ -79,9 +79,24 @@ void frame_put(struct frame *f);
 /** frame_put_allocated() - clear ALLOCATED and drop its reference. The caller
  *  must own the allocation; a second call is a BUG. */
 void frame_put_allocated(struct frame *f);
+/** frame_put_many() - drop @n at once; the last frees the frame. */
+void frame_put_many(struct frame *f, uint32_t n);
+/**
+ * frame_free_group() - frame_put_allocated() for each mfn[i] of @map that
+ * nobody but @owner holds, all of it at once. Returns the map of the others,
+ * which stay as they were.
+ */
+uint64_t must_check frame_free_group(domid_t owner, const mfn_t *mfn,
+                                     uint64_t map);
+/** frame_free_run() - the same for @nr frames in a row (at most 512). Stops
+ *  at the first that somebody else holds; returns how many were freed. */
+unsigned must_check frame_free_run(domid_t owner, struct frame *f,
+                                   unsigned nr);
 /** frame_get_type() - -EBUSY: in use under another type. */
 int must_check frame_get_type(struct frame *f, enum frame_type t);
 void frame_put_type(struct frame *f);
+/** frame_put_type_many() - drop @n type references at once. */
+void frame_put_type_many(struct frame *f, uint32_t n);
 static inline enum frame_type frame_type(const struct frame *f)
 {
     return (enum frame_type)(f->type >> 56);

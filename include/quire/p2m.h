@@ -242,15 +242,24 @@ void asid_cpu_init(unsigned nr_asids);
 bool asid_assign(struct asid_slot *slot, const struct p2m *p,
                  uint64_t p2m_generation);
 
+/* Neighbours that p2m_relinquish() has taken out together: entry i of @map
+ * mapped 2^@order gfns from @first + i, to mfn[i]. */
+struct p2m_group {
+    gfn_t first;                /* 4K entries: a multiple of 64 */
+    unsigned order;
+    enum p2m_type type;         /* of them all */
+    uint64_t map;               /* never 0; a superpage is bit 0 */
+    mfn_t mfn[64];              /* where map has a bit */
+};
+typedef void p2m_drop_fn(struct p2m *p, const struct p2m_group *g);
+
 /**
- * p2m_relinquish() - drop every entry: for each gfn, @drop is called under
- * the p2m lock with the entry already out of the tables (superpages come as
- * 4K entries); empty tables are freed on the way. Holes cost nothing.
- * Preemptible: *@cursor is the next gfn, 0 at first. Needs no_users.
+ * p2m_relinquish() - drop every entry: @drop is called under the p2m lock for
+ * groups of them that are out of the tables already, in ascending order.
+ * Superpages come 2M at a time; holes cost nothing; empty tables are freed on
+ * the way. Preemptible: *@cursor is the next gfn, 0 at first. Needs no_users.
  */
-int must_check p2m_relinquish(struct p2m *p, gfn_t *cursor,
-                              void (*drop)(struct p2m *p, gfn_t gfn,
-                                           const struct p2m_entry *e),
+int must_check p2m_relinquish(struct p2m *p, gfn_t *cursor, p2m_drop_fn *drop,
                               struct work *w);
 
 /**

@@ -95,6 +95,10 @@ int must_check share_unshare(struct p2m *p, gfn_t gfn);
  *  the p2m lock, the entry out of the tables and flushed from every CPU. */
 void share_drop(struct p2m *p, gfn_t gfn, const struct p2m_entry *e);
 
+/** share_drop_group() - p2m_relinquish's drop for ram_shared entries: as
+ *  share_drop(), those that hang off one frame in one step. */
+void share_drop_group(struct p2m *p, const struct p2m_group *g);
+
 struct share_stats {
     uint64_t shared_frames;     /* frames owned by DOMID_COW */
     uint64_t saved_frames;      /* sharers - shared frames */

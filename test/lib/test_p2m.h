@@ -47,6 +47,30 @@ static inline void test_drop(struct p2m *p, gfn_t gfn,
     }
 }
 
+typedef void test_drop_fn(struct p2m *p, gfn_t gfn,
+                          const struct p2m_entry *e);
+
+/* A group gfn by gfn. */
+static inline void test_drop_each(struct p2m *p, const struct p2m_group *g,
+                                  test_drop_fn *drop)
+{
+    for (uint64_t todo = g->map; todo != 0; todo &= todo - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(todo);
+        struct p2m_entry e = { .type = g->type };
+
+        for (uint64_t k = 0; k < UINT64_C(1) << g->order; k++) {
+            e.mfn = mfn_eq(g->mfn[i], MFN_INVALID) ? MFN_INVALID
+                                                   : mfn_add(g->mfn[i], k);
+            drop(p, gfn_add(g->first, ((uint64_t)i << g->order) + k), &e);
+        }
+    }
+}
+
+static inline void test_drop_group(struct p2m *p, const struct p2m_group *g)
+{
+    test_drop_each(p, g, test_drop);
+}
+
 static inline void test_p2m_destroy(struct p2m *p)
 {
     domid_t id = p->owner;
@@ -54,7 +78,7 @@ static inline void test_p2m_destroy(struct p2m *p)
 
     p2m_flush(p);
     p->no_users = true;
-    CHECK_EQ(p2m_relinquish(p, &cursor, test_drop, NULL), 0);
+    CHECK_EQ(p2m_relinquish(p, &cursor, test_drop_group, NULL), 0);
     CHECK_EQ(p2m_audit(p), 0);
     CHECK_EQ(p->nr_tables, 1);
     p2m_put(p);

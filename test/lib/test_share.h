@@ -66,6 +66,17 @@ static inline void test_share_drop(struct p2m *p, gfn_t gfn,
     }
 }
 
+/* And of what p2m_relinquish() took out. */
+static inline void test_share_drop_group(struct p2m *p,
+                                         const struct p2m_group *g)
+{
+    if (g->type == p2m_ram_shared) {
+        share_drop_group(p, g);
+    } else {
+        test_drop_group(p, g);
+    }
+}
+
 static inline void test_share_kill(struct p2m *p)
 {
     domid_t id = p->owner;
@@ -73,7 +84,7 @@ static inline void test_share_kill(struct p2m *p)
 
     p2m_flush(p);
     p->no_users = true;
-    CHECK_EQ(p2m_relinquish(p, &cursor, test_share_drop, NULL), 0);
+    CHECK_EQ(p2m_relinquish(p, &cursor, test_share_drop_group, NULL), 0);
     CHECK_EQ(p2m_audit(p), 0);
     p2m_put(p);
     test_drain_grace();

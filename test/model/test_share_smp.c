@@ -88,12 +88,12 @@ static void create(struct cpu *c, domid_t id)
     }
 }
 
-static void drop_batch(struct p2m *p, gfn_t gfn, const struct p2m_entry *e)
+static void drop_group(struct p2m *p, const struct p2m_group *g)
 {
-    if (e->type == p2m_ram_shared) {
-        share_drop(p, gfn, e);
-    } else {
-        frame_put_allocated(mfn_to_frame(e->mfn));
+    if (g->type == p2m_ram_shared) {
+        share_drop_group(p, g);
+    } else if (frame_free_group(p->owner, g->mfn, g->map) != 0) {
+        panic("gfn %lx: a frame is held by somebody else", g->first.n);
     }
 }
 
@@ -111,7 +111,7 @@ static void destroy(struct cpu *c)
     do {
         struct work w = { .left = 1 };
 
-        err = p2m_relinquish(p, &cursor, drop_batch, &w);
+        err = p2m_relinquish(p, &cursor, drop_group, &w);
         grace_quiesce();
     } while (err == -ERESTART);
     BUG_ON(err != 0);
@@ -129,7 +129,11 @@ static void drop_one(struct cpu *c, unsigned g)
     e = p2m_lookup_locked(p, gfn_of(g));
     p2m_set(&b, gfn_of(g), MFN_INVALID, 0, p2m_invalid);
     p2m_batch_flush(&b);
-    drop_batch(p, gfn_of(g), &e);
+    if (e.type == p2m_ram_shared) {
+        share_drop(p, gfn_of(g), &e);
+    } else {
+        frame_put_allocated(mfn_to_frame(e.mfn));
+    }
     p2m_batch_end(&b);
     c->mapped[g] = false;
 }

@@ -22,6 +22,14 @@ static void drop_and_check(struct p2m *p, gfn_t gfn,
     test_drop(p, gfn, e);
 }
 
+static void drop_group_and_check(struct p2m *p, const struct p2m_group *g)
+{
+    CHECK(g->map != 0);
+    CHECK(g->order != P2M_ORDER_4K || g->first.n % 64 == 0);
+    CHECK(g->order == P2M_ORDER_4K || g->map == 1);
+    test_drop_each(p, g, drop_and_check);
+}
+
 static struct p2m *mixed_map(void)
 {
     struct p2m *p = test_p2m_create(7);
@@ -60,10 +68,13 @@ static unsigned relinquish(struct p2m *p, int64_t units)
         struct work w = { .left = units };
 
         promised_slice = 0;
-        err = p2m_relinquish(p, &cursor, drop_and_check, &w);
+        err = p2m_relinquish(p, &cursor, drop_group_and_check, &w);
         CHECK(err == 0 || err == -ERESTART);
         CHECK(err == 0 || promised_slice >= 1 || entries_of(p) == 0);
-        CHECK(promised_slice <= (uint64_t)units / 60 + 1);
+        /* At least 150 units a group, of a superpage's 512 at most. */
+        CHECK(promised_slice <= ((uint64_t)units / 150 + 1) * 512);
+        CHECK(units != 1 || err == 0 || promised_slice == 1 ||
+              promised_slice == 512);
         CHECK_EQ(nr_locks_held(), 0);
         CHECK_EQ(dropped + entries_of(p) +
                  (p->dropping.entry ? p->dropping.end.n - cursor.n : 0),
@@ -111,7 +122,7 @@ TEST(what_lies_before_the_cursor_stays)
     (void)test_p2m_populate(p, 7, 0);
     p->no_users = true;
     dropped = 0;
-    CHECK_EQ(p2m_relinquish(p, &cursor, drop_and_check, NULL), 0);
+    CHECK_EQ(p2m_relinquish(p, &cursor, drop_group_and_check, NULL), 0);
     CHECK(dropped == 1 && last_gfn == 7 && cursor.n == 8);
     CHECK_EQ(p2m_lookup(p, GFN(3)).type, p2m_ram_rw);
     CHECK_EQ(p2m_audit(p), 0);
@@ -134,7 +145,7 @@ static void relinquish_in_use(void *arg)
 {
     gfn_t cursor = GFN(0);
 
-    (void)!p2m_relinquish(arg, &cursor, drop_and_check, NULL);
+    (void)!p2m_relinquish(arg, &cursor, drop_group_and_check, NULL);
 }
 
 TEST(a_map_in_use_is_not_relinquished)

@@ -430,7 +430,7 @@ TEST(drops_that_cost_no_frame_are_counted)
     CHECK_EQ(share_add_physmap(a, GFN(0), h, b, GFN(101)), 0);
     s = share_domain_stats(b);
     b->no_users = true;
-    CHECK_EQ(p2m_relinquish(b, &cursor, test_share_drop, NULL), 0);
+    CHECK_EQ(p2m_relinquish(b, &cursor, test_share_drop_group, NULL), 0);
     saved = s->saved_by_drop;
     CHECK_EQ(saved, 2);
     p2m_put(b);

@@ -288,7 +288,7 @@ TEST(a_domain_dies_during_a_merge)
             d[0]->no_users = true;
             gfn_t cursor = GFN(0);
 
-            CHECK_EQ(p2m_relinquish(d[0], &cursor, test_share_drop, NULL),
+            CHECK_EQ(p2m_relinquish(d[0], &cursor, test_share_drop_group, NULL),
                      0);
             test_share_audit_all();
             CHECK_EQ(merge(NULL), 0);
