@@ -146,6 +146,7 @@ extern const struct command commands_share[];
 extern const struct command commands_merge[];
 extern const struct command commands_stats[];
 extern const struct command commands_audit[];
+extern const struct command commands_debug[];
 extern const struct command commands_bench_spte[];
 extern const struct command commands_scan[];
 extern const struct command commands_add_range[];

@@ -520,6 +520,8 @@ TEST(sixteen_jobs_at_most)
 
 TEST(the_rest)
 {
+    char line[64];
+
     boot();
     CHECK_EQ(field(ask("loglevel 1"), "level"), 1);
     ASK_FAILS("loglevel 4", "ERANGE", "3");
@@ -528,6 +530,14 @@ TEST(the_rest)
     ASK_OK("sleep ms=2");
     ASK_FAILS("sleep ms=x", "EINVAL", "number");
     ASK_FAILS("debug-gfn 0 gfn=1", "ESRCH", "0");
+    ASK_FAILS("debug-mfn", "EINVAL", "mfn=");
+    ASK_FAILS("debug-mfn mfn=99999999", "ERANGE", "0 ..");
+    ASK_OK("create name=s0 mem=1M");
+    ASK_OK("nominate s0 gfn=3 count=1");
+    (void)snprintf(line, sizeof(line), "debug-mfn mfn=%lu",
+                   field(ask("debug-gfn s0 gfn=3"), "mfn"));
+    CHECK_EQ(field(ask(line), "sharers"), 1);
+    CHECK(strstr(ask(line), "\"shared\"") != NULL);
 }
 
 /* ---- batches ------------------------------------------------------------ */
