@@ -538,6 +538,7 @@ TEST(the_rest)
                    field(ask("debug-gfn s0 gfn=3"), "mfn"));
     CHECK_EQ(field(ask(line), "sharers"), 1);
     CHECK(strstr(ask(line), "\"shared\"") != NULL);
+    ASK_OK("destroy all");
 }
 
 /* ---- batches ------------------------------------------------------------ */
