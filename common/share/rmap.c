@@ -2,16 +2,19 @@
  * rmap.c - the reverse map of one shared frame: which form answers, and what
  * all forms have in common.
  */
-#include "rmap_forms.h"
+#include "rmap_leaf.h"
 
 #include <quire/panic.h>
+#include <quire/rng.h>
 #include <quire/string.h>
 
 static const struct rmap_ops *const forms[RMAP_NR_FORMS] = {
+    [RMAP_ADAPTIVE] = &rmap_adaptive_ops,
     [RMAP_LIST] = &rmap_list_ops,
 };
 
 struct rmap_usage rmap_usage[MAX_CPUS];
+uint64_t rmap_seed[2];
 static enum rmap_form boot_form;        /* (c) after boot */
 
 static const struct rmap_ops *ops_of(const struct rmap *r)
@@ -21,7 +24,11 @@ static const struct rmap_ops *ops_of(const struct rmap *r)
 
 void rmap_setup(uint64_t seed, enum rmap_form form)
 {
-    (void)seed;             /* a list has no hash to seed */
+    struct rng rng;
+
+    rng_seed(&rng, seed);
+    rmap_seed[0] = rng_next(&rng);
+    rmap_seed[1] = rng_next(&rng) | 1;
     boot_form = form;
 }
 
@@ -58,12 +65,23 @@ void rmap_fini(struct rmap *r)
 
 int rmap_insert(struct rmap *r, struct rmap_pair p)
 {
-    return ops_of(r)->insert(r, rmap_key(p));
+    uint64_t key = rmap_key(p);
+
+    if (likely(r->form == RMAP_ADAPTIVE)) {
+        return rmap_adaptive_add(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
+    }
+    return ops_of(r)->insert(r, key);
 }
 
 void rmap_remove(struct rmap *r, struct rmap_pair p)
 {
-    ops_of(r)->remove(r, rmap_key(p));
+    uint64_t key = rmap_key(p);
+
+    if (likely(r->form == RMAP_ADAPTIVE)) {
+        rmap_adaptive_remove(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
+    } else {
+        ops_of(r)->remove(r, key);
+    }
 }
 
 bool rmap_has(const struct rmap *r, struct rmap_pair p)
@@ -78,6 +96,12 @@ void rmap_remove_group(struct rmap *r, domid_t domain, uint64_t group,
 {
     uint64_t first = rmap_group_key(domain, group) << RMAP_GROUP_SHIFT;
 
+    if (likely(r->form == RMAP_ADAPTIVE)) {
+        if (map != 0) {
+            rmap_adaptive_remove(r, rmap_group_key(domain, group), map);
+        }
+        return;
+    }
     for (; map != 0; map &= map - 1) {
         ops_of(r)->remove(r, first + (unsigned)__builtin_ctzll(map));
     }
@@ -89,6 +113,9 @@ int rmap_insert_group(struct rmap *r, domid_t domain, uint64_t group,
     uint64_t first = rmap_group_key(domain, group) << RMAP_GROUP_SHIFT;
     uint64_t done = 0;
 
+    if (likely(r->form == RMAP_ADAPTIVE)) {
+        return rmap_adaptive_add(r, rmap_group_key(domain, group), map);
+    }
     for (uint64_t left = map; left != 0; left &= left - 1) {
         unsigned bit = (unsigned)__builtin_ctzll(left);
 

@@ -24,7 +24,14 @@ struct rmap_ops {
     void (*fini)(struct rmap *r);       /* root and shape are then 0 */
 };
 
+extern const struct rmap_ops rmap_adaptive_ops;
 extern const struct rmap_ops rmap_list_ops;
+
+/* The adaptive form, called without a detour. Groups are its nature. */
+int must_check rmap_adaptive_add(struct rmap *r, uint64_t group,
+                                 uint64_t map);
+void rmap_adaptive_remove(struct rmap *r, uint64_t group, uint64_t map);
+uint64_t rmap_adaptive_find(const struct rmap *r, uint64_t group);
 
 static inline uint64_t rmap_key(struct rmap_pair p)
 {

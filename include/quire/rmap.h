@@ -21,6 +21,7 @@
 struct rmap_pair { domid_t domain; gfn_t gfn; };
 
 enum rmap_form {
+    RMAP_ADAPTIVE,      /* inline, an array, a table of groups */
     RMAP_LIST,          /* one linked list */
     RMAP_NR_FORMS
 };

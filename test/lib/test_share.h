@@ -32,6 +32,7 @@ static inline bool test_page_is(mfn_t m, uint64_t value)
     return true;
 }
 
+static enum rmap_form test_share_form;  /* of the reverse maps */
 static uint64_t test_share_objects;    /* on the heap before any domain */
 
 static inline uint64_t test_heap_objects(void)
@@ -46,7 +47,7 @@ static inline void test_share_machine(uint64_t frames, unsigned cpus)
 {
     host_machine_init(frames, cpus);
     test_share_objects = test_heap_objects();
-    share_init(test_seed, 0);
+    share_init(test_seed, test_share_form);
 }
 
 static inline void test_share_populate(struct p2m *p, uint64_t gfn,
