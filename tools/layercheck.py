@@ -34,7 +34,7 @@ HEADERS = {
     "p2m": "p2m", "vcpu": "p2m", "sched": "p2m",
     "share": "share", "rmap": "share", "emul": "emul",
     "event": "event", "domain": "domain", "control": "control",
-    "fork": "domain", "clone": "share", "p2m_leaf": "p2m",
+    "fork": "domain", "event_image": "event", "clone": "share", "p2m_leaf": "p2m",
 }
 FREESTANDING = {"stdalign.h", "stdarg.h", "stdatomic.h", "stdbool.h",
                 "stddef.h", "stdint.h", "limits.h"}

@@ -14,6 +14,7 @@
 
 #define RFLAGS_IF (UINT64_C(1) << 9)
 #define VECTOR_PF 14
+#define PENDING (UINT64_C(1) << 63)     /* of vcpu_state.event_inject */
 
 static unsigned nr_asids = 16;
 static _Thread_local bool has_asids;
@@ -111,6 +112,9 @@ void arch_vcpu_get_state(struct vcpu *v, struct vcpu_state *s)
 
     *s = h->state;
     s->regs = v->regs;
+    s->event_inject = !h->is_pending ? 0
+        : PENDING | (uint64_t)h->pending.error << 16 |
+          (uint64_t)h->pending.is_external << 8 | h->pending.vector;
 }
 
 int arch_vcpu_set_state(struct vcpu *v, const struct vcpu_state *s)
@@ -119,6 +123,11 @@ int arch_vcpu_set_state(struct vcpu *v, const struct vcpu_state *s)
 
     h->state = *s;
     v->regs = s->regs;
+    h->is_pending = (s->event_inject & PENDING) != 0;
+    h->pending = (struct host_injection){
+        .vector = (uint8_t)s->event_inject,
+        .is_external = (s->event_inject >> 8 & 1) != 0,
+        .error = (uint32_t)(s->event_inject >> 16) };
     return 0;
 }
 

@@ -27,8 +27,7 @@ struct create_state {
     char why[DOMAIN_WHY_MAX];
 };
 
-/* Copy @from, `{i}` replaced. -E2BIG: it does not fit. */
-static int expand(char *to, size_t size, const char *from, uint64_t i)
+int job_expand(char *to, size_t size, const char *from, uint64_t i)
 {
     size_t used = 0;
     char number[24];
@@ -272,12 +271,12 @@ static int configure(struct job *job, struct create_state *s)
         return job_fail(job, -EINVAL, "name=%.32s: not empty, not `all`, and "
                         "no digit first", name);
     }
-    if (expand(s->config.name, sizeof(s->config.name), name, i) != 0) {
+    if (job_expand(s->config.name, sizeof(s->config.name), name, i) != 0) {
         return job_fail(job, -E2BIG, "name= has at most %u bytes",
                         DOMAIN_NAME_MAX - 1);
     }
-    if (expand(s->config.cmdline, sizeof(s->config.cmdline),
-               cmdline != NULL ? cmdline : "", i) != 0) {
+    if (job_expand(s->config.cmdline, sizeof(s->config.cmdline),
+                   cmdline != NULL ? cmdline : "", i) != 0) {
         return job_fail(job, -E2BIG, "cmdline= has at most %u bytes",
                         DOMAIN_CMDLINE_MAX - 1);
     }

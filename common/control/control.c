@@ -26,6 +26,7 @@ static const struct command *const tables[] = {
     commands_bench_spte,
     commands_scan,
     commands_add_range,
+    commands_fork,
 };
 
 const struct command *command_find(const char *name)

@@ -103,6 +103,10 @@ int must_check job_word_number(struct job *job, unsigned i, const char *what,
 /** job_flag() - whether `@name=1` was given; 0 or 1 are allowed. */
 int must_check job_flag(struct job *job, const char *name, bool *flag);
 
+/** job_expand() - copy @from, `{i}` replaced by @i. -E2BIG: it does not fit. */
+int must_check job_expand(char *to, size_t size, const char *from,
+                          uint64_t i);
+
 /** job_next_domain() - the next domain of a walk (a counted reference), from
  *  job->cursor on, which moves; NULL: no more. */
 struct domain *job_next_domain(struct job *job);
@@ -142,6 +146,7 @@ extern const struct command commands_wait[];
 extern const struct command commands_destroy[];
 extern const struct command commands_memory[];
 extern const struct command commands_populate[];
+extern const struct command commands_fork[];
 extern const struct command commands_share[];
 extern const struct command commands_merge[];
 extern const struct command commands_stats[];

@@ -8,6 +8,7 @@
  */
 #include <quire/domain.h>
 #include <quire/errno.h>
+#include <quire/fork.h>
 #include <quire/heap.h>
 #include <quire/owner.h>
 #include <quire/panic.h>
@@ -217,6 +218,7 @@ static void free_domain(struct grace_head *h)
     for (unsigned i = 0; i < d->nr_vcpus; i++) {
         heap_free(d->vcpus[i]);
     }
+    domain_fork_free(d);
     p2m_put(d->p2m);
     heap_free(d->build);
     heap_free(d);

@@ -9,6 +9,7 @@
 #include "build.h"
 
 #include <quire/arch.h>
+#include <quire/clone.h>
 #include <quire/errno.h>
 #include <quire/page_alloc.h>
 #include <quire/panic.h>
@@ -220,6 +221,9 @@ static int replace_locked(struct domain *d, struct p2m_batch *b, gfn_t gfn,
     struct frame *old = e->type == p2m_invalid ? NULL : mfn_to_frame(e->mfn);
     int err = p2m_batch_reserve(b, gfn, 1, P2M_ORDER_4K);
 
+    if (err == 0) {
+        err = share_drop_prepare(d->p2m, gfn);
+    }
     if (err == 0 && old != NULL && e->type != p2m_map_foreign) {
         err = frame_get(old, frame_owner(old));
     }

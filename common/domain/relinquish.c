@@ -7,6 +7,7 @@
  *     EVENTS      ports closed, timers stopped, pinned pages let go
  *     RAM         every entry dropped: shared ones through sharing, own ones
  *                 freed; holes cost nothing
+ *     FORK        frames that a fork held for a reset
  *     VCPUS       machine state of the vCPUs
  *     TABLES      the shared page; what is left of the tables follows with
  *                 the last reference
@@ -20,6 +21,7 @@
 #include <quire/bitmap.h>
 #include <quire/domain.h>
 #include <quire/errno.h>
+#include <quire/fork.h>
 #include <quire/log.h>
 #include <quire/owner.h>
 #include <quire/panic.h>
@@ -177,6 +179,8 @@ static int run_stage(struct domain *d, struct work *w)
         return evtchn_relinquish(d->events, w);
     case KILL_RAM:
         return p2m_relinquish(d->p2m, &d->kill_cursor, drop_group, w);
+    case KILL_FORK:
+        return domain_fork_relinquish(d, w);
     case KILL_VCPUS:
         return drop_vcpus(d, w);
     case KILL_TABLES:

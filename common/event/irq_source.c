@@ -41,6 +41,9 @@ void irq_notify(struct vcpu *v)
 
 void irq_deliver(struct vcpu *v)
 {
+    if (v->irqs_blocked) {
+        return;
+    }
     for (unsigned i = 0; i < nr_sources; i++) {
         int vector = sources[i]->pending(v);
 
@@ -56,7 +59,7 @@ void irq_deliver(struct vcpu *v)
 
 bool irq_is_pending(struct vcpu *v)
 {
-    for (unsigned i = 0; i < nr_sources; i++) {
+    for (unsigned i = 0; i < nr_sources && !v->irqs_blocked; i++) {
         if (sources[i]->pending(v) >= 0) {
             return true;
         }

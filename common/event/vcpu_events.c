@@ -4,7 +4,7 @@
  */
 #include <quire/arch.h>
 #include <quire/errno.h>
-#include <quire/event.h>
+#include <quire/event_image.h>
 #include <quire/heap.h>
 #include <quire/page_alloc.h>
 #include <quire/panic.h>
@@ -173,9 +173,9 @@ static void vcpu_stop(struct vcpu_events *ev)
     timer_cancel(&ev->poll);
 }
 
-/* Back to the shared page, so that the pinned frame can go. */
-static void unpin_info(struct vcpu_events *ev)
+void evtchn_unplace_info(struct vcpu *v)
 {
+    struct vcpu_events *ev = v->events;
     struct evtchn_domain *e = ev->domain;
     struct frame *pinned;
 
@@ -205,7 +205,7 @@ int evtchn_relinquish(struct evtchn_domain *e, struct work *w)
     for (unsigned i = 0; i < e->nr_vcpus; i++) {
         if (e->vcpus[i] != NULL) {
             vcpu_stop(e->vcpus[i]);
-            unpin_info(e->vcpus[i]);
+            evtchn_unplace_info(e->vcpus[i]->vcpu);
         }
     }
     return 0;

@@ -187,11 +187,16 @@ int share_base_drop(struct p2m *p, struct work *w)
 
 void share_base_free(struct p2m *p)
 {
-    if (p->base != NULL) {
-        BUG_ON(p->base->nr_leaves != 0);
-        heap_free(p->base->leaves);
-        heap_free(p->base);
-        p->base = NULL;
+    struct share_base *base;
+
+    spin_lock(&p->lock);
+    base = p->base;
+    p->base = NULL;
+    spin_unlock(&p->lock);
+    if (base != NULL) {
+        BUG_ON(base->nr_leaves != 0);
+        heap_free(base->leaves);
+        heap_free(base);
     }
 }
 

@@ -198,6 +198,7 @@ static int publish(struct clone_run *r, struct share_clone *c)
     spin_unlock(&shared_frames_lock);
     c->shared += r->nr_fresh - nr_refused;
     share_count(&share_totals.nominates, r->nr_fresh - nr_refused);
+    share_count(&share_totals.added, 2 * (r->nr_fresh - nr_refused));
     for (unsigned n = 0; n < nr_refused; n++) {
         unsigned k = refused[n];
 

@@ -126,30 +126,46 @@ static int rewind_run(struct rewind_run *r, drop_fn *drop, uint64_t *pages)
     return err;
 }
 
+/* One run, or one leaf with nothing in it. 1: there are no more. */
+static int rewind_next(struct rewind_run *r, drop_fn *drop, uint64_t *pages,
+                       int64_t *cost)
+{
+    struct share_base *base = r->b.p2m->base;
+
+    if (r->b.p2m->no_users) {       /* and the base may be going */
+        return -ESRCH;
+    }
+    if (base->cursor == base->nr_leaves) {
+        return 1;
+    }
+    r->leaf = base->leaves[base->cursor];
+    if (r->leaf->nr == 0) {
+        base->cursor++;
+        *cost = COST_LEAF;
+        return 0;
+    }
+    *cost = COST_RUN + (int64_t)MIN(r->leaf->nr, RUN) * COST_PAGE;
+    return rewind_run(r, drop, pages);
+}
+
 /* Everything saved. The cursor is the leaf. */
 static int rewind_saved(struct p2m *p, drop_fn *drop, uint64_t *pages,
                         struct work *w)
 {
-    struct share_base *base = p->base;
     int err = 0;
 
-    while (err == 0 && base->cursor < base->nr_leaves) {
-        struct rewind_run r = { .leaf = base->leaves[base->cursor] };
+    while (err == 0) {
+        struct rewind_run r;
+        int64_t cost = 0;
 
-        if (r.leaf->nr == 0) {
-            base->cursor++;
-            err = work_spend(w, COST_LEAF) ? -ERESTART : 0;
-            continue;
-        }
         p2m_batch_begin(&r.b, p);
-        err = rewind_run(&r, drop, pages);
+        err = rewind_next(&r, drop, pages, &cost);
         p2m_batch_end(&r.b);
-        if (err == 0 &&
-            work_spend(w, COST_RUN + (int64_t)r.nr * COST_PAGE)) {
+        if (err == 0 && work_spend(w, cost)) {
             err = -ERESTART;
         }
     }
-    return err;
+    return err == 1 ? 0 : err;
 }
 
 /* Take @gfn out; in a superpage it must have been reserved. */
@@ -212,13 +228,16 @@ static int remove_additions(struct p2m *p, drop_fn *drop, struct work *w)
     struct share_base *base = p->base;
     int err = 0;
 
-    while (err == 0 && nr_entries(p) > base->nr_gfns &&
-           base->gfn.n >> P2M_GFN_BITS == 0) {
+    while (err == 0 && base->gfn.n >> P2M_GFN_BITS == 0) {
         unsigned looked = 0;
         struct p2m_batch b;
 
         p2m_batch_begin(&b, p);
-        if (find_addition(p, base, &looked)) {
+        if (p->no_users) {
+            err = -ESRCH;
+        } else if (nr_entries(p) <= base->nr_gfns) {
+            base->gfn = GFN(UINT64_C(1) << P2M_GFN_BITS);
+        } else if (find_addition(p, base, &looked)) {
             err = p2m_batch_reserve(&b, base->gfn, 1, P2M_ORDER_4K);
             if (err == 0) {
                 remove(&b, base->gfn, drop);

@@ -63,9 +63,10 @@ struct kill_stats {
 
 /* The kill's stages, in order. */
 enum kill_stage { KILL_NONE, KILL_DESCHEDULE, KILL_CALLS, KILL_EVENTS,
-                  KILL_RAM, KILL_VCPUS, KILL_TABLES, KILL_DONE };
+                  KILL_RAM, KILL_FORK, KILL_VCPUS, KILL_TABLES, KILL_DONE };
 
 struct domain_build;                    /* build.h: state of a creation */
+struct domain_fork;                     /* fork.h: what a fork began with */
 
 struct domain {
     domid_t id;                         /* (c) */
@@ -81,6 +82,8 @@ struct domain {
     struct vcpu *vcpus[MAX_VCPUS];      /* (c) */
     unsigned nr_vcpus;
     unsigned pause_count;               /* [domain] by the toolstack */
+    unsigned nr_forking;                /* [domain] forks of it being made */
+    struct domain_fork *fork;           /* (c) NULL: it is none */
 
     /* What the guest reports (quire_op): read by the control channel. */
     _Atomic uint64_t phase;             /* (a) the phase it has reached */

@@ -30,6 +30,10 @@ struct vcpu_state {
     uint64_t cr0, cr2, cr3, cr4, cr8, efer, dr[4], dr6, dr7;
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, pat, tsc_offset;
+    uint64_t tsc_aux;
+    /* What was on its way into it, in arch's own form; 0: nothing. */
+    uint64_t event_inject, event_again;
+    bool in_shadow;             /* of the instruction before */
     alignas(16) uint8_t fpu[512];       /* FXSAVE image */
 };
 
@@ -104,6 +108,7 @@ struct vcpu {
     struct vcpu_events *events; /* common/event: pending, masks, timer */
     _Atomic bool online;        /* (a) brought up by VCPUOP_up or at create */
     bool initialised;           /* [domain] has a state to run */
+    bool irqs_blocked;          /* (c) a fork that gets no interrupts */
     struct sharing_call *sharing;   /* its unfinished XENMEM_sharing_op */
     uint64_t nr_exits[NR_EXIT_REASONS];
 };

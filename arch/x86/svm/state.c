@@ -134,7 +134,9 @@ void arch_vcpu_get_state(struct vcpu *v, struct vcpu_state *s)
         .sfmask = c->sfmask, .kernel_gs_base = c->kernel_gs_base,
         .sysenter_cs = c->sysenter_cs, .sysenter_esp = c->sysenter_esp,
         .sysenter_eip = c->sysenter_eip, .pat = a->pat,
-        .tsc_offset = c->tsc_offset,
+        .tsc_offset = c->tsc_offset, .tsc_aux = a->tsc_aux,
+        .event_inject = c->event_inj, .event_again = a->redeliver,
+        .in_shadow = (c->shadow & 1) != 0 && c->rip == v->regs.rip,
     };
     for (unsigned k = 0; k < NR_SEGS; k++) {
         const struct vmcb_segment *g = segment_of(c, k);
@@ -203,7 +205,11 @@ int arch_vcpu_set_state(struct vcpu *v, const struct vcpu_state *s)
     c->sysenter_eip = s->sysenter_eip;
     c->g_pat = a->pat = s->pat;
     c->tsc_offset = s->tsc_offset;
-    c->shadow = c->event_inj = a->redeliver = 0;
+    a->tsc_aux = s->tsc_aux;
+    c->event_inj = s->event_inject;
+    a->redeliver = s->event_again;
+    c->shadow = s->in_shadow;
+    c->rip = s->regs.rip;       /* whose shadow it is */
     a->is_dead = false;
     memcpy(a->dr, s->dr, sizeof(a->dr));
     memcpy(a->fpu, s->fpu, sizeof(a->fpu));
