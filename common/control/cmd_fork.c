@@ -253,7 +253,8 @@ static int run_reset(struct job *job, struct work *w)
     }
     err = domain_fork_info(job->domain[0], &info);
     if (err == 0) {
-        reply_number(&job->reply, "pages", info.reset_pages - s->before);
+        job->done = info.reset_pages - s->before;
+        reply_number(&job->reply, "pages", job->done);
         reply_number(&job->reply, "resets", info.resets);
     }
     return err;
