@@ -108,6 +108,7 @@ static void put_stats(struct reply *r)
     reply_number(r, "broken", t.broken);
     reply_number(r, "unequal", t.unequal);
     reply_number(r, "no_memory", t.no_memory);
+    reply_number(r, "scan_ticks", scan_task_ticks());
     reply_number(r, "bytes", t.bytes);
     reply_signed(r, "general_profit", t.general_profit);
 }

@@ -24,6 +24,7 @@ static struct {
     struct timer timer;
     _Atomic int state;
     unsigned cpu;           /* while not IDLE */
+    _Atomic ticks_t ticks;
 } scanner;
 
 static bool move(int from, int to)
@@ -41,11 +42,14 @@ static void end_sleep(struct timer *t)
 
 static int run(struct task *t, struct work *w)
 {
+    ticks_t start = arch_now();
+    int err = scan_run(w);
     uint64_t ms;
 
     (void)t;
-    if (scan_run(w) == -ERESTART) {
-        return -ERESTART;
+    atomic_fetch_add(&scanner.ticks, arch_now() - start);
+    if (err == -ERESTART) {
+        return err;
     }
     if (scan_has_work()) {
         ms = scan_knobs.sleep_millisecs;
@@ -71,4 +75,9 @@ void scan_task_wake(void)
     } else {
         end_sleep(&scanner.timer);
     }
+}
+
+ticks_t scan_task_ticks(void)
+{
+    return scanner.ticks;
 }

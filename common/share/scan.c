@@ -237,7 +237,7 @@ static int scan_step(struct work *w)
     case PAGES:
         return scan_pages(w);
     case SWEEP:
-        err = scan_table_sweep(false, w);
+        err = scan_table_sweep(w);
         if (err == 0) {
             publish(&s.pass);
             share_count(&scan_totals.full_scans, s.has_domain);
@@ -351,7 +351,7 @@ static int stop(uint64_t mode, struct work *w)
         }
     }
     if (err == 0) {
-        err = scan_table_sweep(true, w);
+        err = scan_table_free(w);
     }
     if (err == 0) {
         publish(&(struct scan_pass){ .number = 0 });

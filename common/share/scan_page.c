@@ -86,16 +86,16 @@ static void count_error(int err)
 /* ---- reading a page ------------------------------------------------------ */
 
 /* False: @gfn is not of @type any more, or its domain is going. */
-static bool read_sum(struct p2m *p, gfn_t gfn, enum p2m_type type,
+static bool read_sum(struct scan_visit *v, gfn_t gfn, enum p2m_type type,
                      uint64_t *sum)
 {
     struct p2m_entry e;
     bool good;
 
-    if (!p2m_access_begin(p)) {
+    if (!p2m_access_begin(v->p)) {
         return false;
     }
-    e = p2m_lookup(p, gfn);
+    e = p2m_near_lookup(v->p, &v->hint, gfn);
     good = e.type == type && mfn_is_ram(e.mfn);
     if (good) {
         const void *page = arch_map_frame(e.mfn);
@@ -270,7 +270,7 @@ static void adopt(struct scan_visit *v, gfn_t gfn)
     shared_frame_get(sf);
     spin_unlock(&v->p->lock);
     if (v->scope < SCAN_SCOPE_DOMAIN &&
-        read_sum(v->p, gfn, p2m_ram_shared, &sum)) {
+        read_sum(v, gfn, p2m_ram_shared, &sum)) {
         key = scan_key(sum, v->scope);
         if (scan_stable_find(key) == NULL) {
             remember(v, gfn, key, sf);
@@ -337,7 +337,7 @@ static int visit_private(struct scan_visit *v, gfn_t gfn, struct scan_slot *s,
         return 0;
     }
     *cost = COST_SUM;
-    if (!read_sum(v->p, gfn, p2m_ram_rw, &sum)) {
+    if (!read_sum(v, gfn, p2m_ram_rw, &sum)) {
         return 1;
     }
     if (s->is_known && s->sum != sum) {
@@ -370,7 +370,7 @@ int scan_visit_next(struct scan_visit *v, int64_t *cost)
     int err;
 
     *cost = COST_SKIP;
-    if (!p2m_next(v->p, v->gfn, GFN(UINT64_C(1) << P2M_GFN_BITS), &gfn, &e)) {
+    if (!p2m_near_next(v->p, &v->hint, v->gfn, &gfn, &e)) {
         err = scan_slots_end(v->m);
         return err == 0 ? -ENOENT : err;
     }

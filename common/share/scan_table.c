@@ -14,24 +14,23 @@
 #include "scanner.h"
 
 #include <quire/heap.h>
-#include <quire/rng.h>
 #include <quire/string.h>
 
 #define DIRECTORY_MAX 4096
 #define HEADS (PAGE_SIZE / sizeof(struct scan_node *))  /* in a page */
 #define WAYS 4
 #define BUCKETS (PAGE_SIZE / (WAYS * sizeof(struct scan_seen)))
-#define COST_BUCKET 6           /* units */
-#define COST_NODE 80
-#define COST_PAGE 100
+#define COST_NODE 30            /* units: a look */
+#define COST_FREE 150           /* a node or a page */
 
 struct directory {
     void **page;
     uint64_t nr;                /* of pages, a power of two; 0: none yet */
 };
 static struct directory stable, unstable;
-static uint64_t sweep_at;       /* bucket of the stable table, then page */
-static bool sweep_all;          /* of everything: what sweep_at belongs to */
+static struct list nodes = LIST_INIT(nodes);    /* all of the stable table's */
+static struct list *sweep_at = &nodes;      /* node looked at last */
+static uint64_t free_at;                    /* page, when all is freed */
 
 /* One entry of @dir for each @share frames of the machine or more. */
 static bool directory_make(struct directory *dir, uint64_t share)
@@ -69,6 +68,7 @@ static void *page_of(struct directory *dir, uint64_t i)
         dir->page[i] = heap_alloc(PAGE_SIZE);
         if (dir->page[i] != NULL) {
             page_zero(dir->page[i]);
+            free_at = 0;        /* a page that freeing may have passed */
             share_count(&scan_totals.bytes, PAGE_SIZE);
         }
     }
@@ -84,10 +84,19 @@ static void page_drop(struct directory *dir, uint64_t i)
     }
 }
 
+/* The checksum is a good hash by itself. */
+static uint64_t hash_of(scan_key_t key)
+{
+    uint64_t scope = key & ((UINT64_C(1) << (64 - SCAN_SUM_BITS)) - 1);
+
+    return (key ^ scope * UINT64_C(0x9e3779b97f4a7c15)) >>
+           (64 - SCAN_SUM_BITS);
+}
+
 /* Where @key's chain begins; NULL: there is no page for it. */
 static struct scan_node **head_of(scan_key_t key, bool make)
 {
-    uint64_t hash = mix64(key), i;
+    uint64_t hash = hash_of(key), i;
     struct scan_node **heads;
 
     if (stable.nr == 0 && !(make && directory_make(&stable, 4 * HEADS))) {
@@ -122,21 +131,11 @@ struct scan_node *scan_stable_insert(scan_key_t key, struct shared_frame *sf)
     if (n != NULL) {
         *n = (struct scan_node){ .next = *head, .sf = sf, .key = key };
         *head = n;
+        list_append(&nodes, &n->link);
         atomic_fetch_or(&sf->scan, SCAN_KNOWN);
         share_count(&scan_totals.bytes, sizeof(*n));
     }
     return n;
-}
-
-static void unlink_node(struct scan_node **at)
-{
-    struct scan_node *n = *at;
-
-    *at = n->next;
-    atomic_fetch_and(&n->sf->scan, (uint8_t)~SCAN_KNOWN);
-    shared_frame_put(n->sf);
-    heap_free(n);
-    share_count(&scan_totals.bytes, -(uint64_t)sizeof(*n));
 }
 
 void scan_stable_remove(struct scan_node *node)
@@ -146,12 +145,20 @@ void scan_stable_remove(struct scan_node *node)
     while (*at != node) {
         at = &(*at)->next;
     }
-    unlink_node(at);
+    *at = node->next;
+    if (sweep_at == &node->link) {
+        sweep_at = node->link.prev;
+    }
+    list_remove(&node->link);
+    atomic_fetch_and(&node->sf->scan, (uint8_t)~SCAN_KNOWN);
+    shared_frame_put(node->sf);
+    heap_free(node);
+    share_count(&scan_totals.bytes, -(uint64_t)sizeof(*node));
 }
 
 struct scan_seen *scan_unstable_slot(scan_key_t key)
 {
-    uint64_t hash = mix64(key ^ UINT64_C(0x5851f42d4c957f2d));
+    uint64_t hash = hash_of(key);
     struct scan_seen *way, *free = NULL;
 
     if (!directory_make(&unstable, 8 * BUCKETS)) {
@@ -170,96 +177,65 @@ struct scan_seen *scan_unstable_slot(scan_key_t key)
             free = &way[i];
         }
     }
-    return free != NULL ? free : &way[hash >> 62];
+    return free != NULL ? free : &way[hash >> 40 & (WAYS - 1)];
 }
 
-/* Once it is not, it never is again. */
-static bool is_shared(struct shared_frame *sf)
+/* The last reference to a record that is no longer shared is ours. */
+static bool is_dead(const struct shared_frame *sf)
 {
-    bool shared;
-
-    spin_lock(&sf->lock);
-    shared = sf->link.handle != 0;
-    spin_unlock(&sf->lock);
-    return shared;
+    return atomic_load_explicit(&sf->refs, memory_order_relaxed) == 1;
 }
 
-/* Walk one bucket; how many nodes there were. */
-static unsigned sweep_bucket(struct scan_node **at, bool all)
+int scan_table_sweep(struct work *w)
 {
-    unsigned nr = 0;
+    while (sweep_at->next != &nodes) {
+        struct scan_node *n = container_of(sweep_at->next, struct scan_node,
+                                           link);
+        bool dead = is_dead(n->sf);
 
-    while (*at != NULL) {
-        nr++;
-        if (all || !is_shared((*at)->sf)) {
-            unlink_node(at);
+        if (dead) {
+            scan_stable_remove(n);
         } else {
-            at = &(*at)->next;
+            sweep_at = &n->link;
         }
-    }
-    return nr;
-}
-
-static int sweep_stable(bool all, struct work *w)
-{
-    while (sweep_at < stable.nr * HEADS) {
-        struct scan_node **heads = stable.page[sweep_at / HEADS];
-        int64_t cost = COST_BUCKET;
-
-        if (heads == NULL) {
-            sweep_at += HEADS;
-        } else {
-            cost += COST_NODE * sweep_bucket(&heads[sweep_at % HEADS], all);
-            sweep_at++;
-            if (sweep_at % HEADS == 0 && all) {
-                page_drop(&stable, sweep_at / HEADS - 1);
-                cost += COST_PAGE;
-            }
-        }
-        if (work_spend(w, cost)) {
+        if (work_spend(w, dead ? COST_FREE : COST_NODE)) {
             return -ERESTART;
         }
     }
+    sweep_at = &nodes;
     return 0;
 }
 
-/* The stable table is empty; then go its directory, the unstable one's pages
- * and its directory. */
-static int free_pages(struct work *w)
+int scan_table_free(struct work *w)
 {
-    uint64_t first = stable.nr * HEADS;
-
-    while (sweep_at < first + unstable.nr) {
-        page_drop(&unstable, sweep_at++ - first);
-        if (work_spend(w, COST_PAGE)) {
+    while (!list_is_empty(&nodes)) {
+        scan_stable_remove(container_of(nodes.next, struct scan_node, link));
+        if (work_spend(w, COST_FREE)) {
             return -ERESTART;
         }
     }
-    directory_free(&unstable);
+    while (free_at < stable.nr + unstable.nr) {
+        uint64_t i = free_at++;
+
+        if (i < stable.nr) {
+            page_drop(&stable, i);
+        } else {
+            page_drop(&unstable, i - stable.nr);
+        }
+        if (work_spend(w, COST_FREE)) {
+            return -ERESTART;
+        }
+    }
+    free_at = 0;
     directory_free(&stable);
+    directory_free(&unstable);
     return 0;
-}
-
-int scan_table_sweep(bool all, struct work *w)
-{
-    int err;
-
-    if (all != sweep_all) {
-        sweep_all = all;
-        sweep_at = 0;
-    }
-    err = sweep_stable(all, w);
-    if (err == 0 && all) {
-        err = free_pages(w);
-    }
-    if (err == 0) {
-        sweep_at = 0;
-    }
-    return err;
 }
 
 void scan_table_init(void)
 {
     stable = unstable = (struct directory){ NULL, 0 };
-    sweep_at = 0;
+    list_init(&nodes);
+    sweep_at = &nodes;
+    free_at = 0;
 }

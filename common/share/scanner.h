@@ -14,6 +14,7 @@
 
 #include "shared_frame.h"
 
+#include <quire/p2m_near.h>
 #include <quire/scan.h>
 
 /* shared_frame.scan: the scanner's marks on a record. */
@@ -81,7 +82,8 @@ static_assert((SCAN_SCOPE_DOMAIN | 0xffff) >> (64 - SCAN_SUM_BITS) == 0,
               "the scope fits below the checksum");
 
 struct scan_node {                  /* of the stable table */
-    struct scan_node *next;
+    struct scan_node *next;         /* of its chain */
+    struct list link;               /* of all nodes */
     struct shared_frame *sf;        /* a reference to the record */
     scan_key_t key;
     bool is_zero;
@@ -100,9 +102,10 @@ void scan_stable_remove(struct scan_node *node);
 /** scan_unstable_slot() - where @key is, or is to be put, whatever is there
  *  now. NULL: no memory. */
 struct scan_seen *scan_unstable_slot(scan_key_t key);
-/** scan_table_sweep() - forget the nodes whose frame is no longer shared; all
- *  of both tables if @all. Preemptible. */
-int must_check scan_table_sweep(bool all, struct work *w);
+/** scan_table_sweep() - forget the nodes whose frame is no longer shared. Preemptible. */
+int must_check scan_table_sweep(struct work *w);
+/** scan_table_free() - all of both tables. Preemptible. */
+int must_check scan_table_free(struct work *w);
 void scan_table_init(void);
 
 /* ---- scan_merge.c ------------------------------------------------------- */
@@ -133,6 +136,7 @@ struct scan_visit {                 /* where the scanner is */
     uint32_t scope;
     mfn_t zero;                     /* the scope's frame of zeros, if any */
     struct scan_pass *pass;
+    struct p2m_hint hint;           /* good for this slice */
 };
 
 /** scan_visit_begin() - a slice of visits to @p, from @gfn on. */

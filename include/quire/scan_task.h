@@ -7,5 +7,9 @@
  */
 #pragma once
 
+#include <quire/types.h>
+
 /** scan_task_wake() - scan_knobs have changed. From any CPU. */
 void scan_task_wake(void);
+/** scan_task_ticks() - spent in its slices so far. */
+ticks_t scan_task_ticks(void);
