@@ -45,6 +45,9 @@ int must_check sharing_client(struct vcpu *v, struct sharing_call *c,
 /** sharing_undo_fork() - a fork in creation, or one that nobody has heard of,
  *  must not be left over. Preemptible. */
 int must_check sharing_undo_fork(struct sharing_call *c, struct work *w);
+/** sharing_finish_reset() - a reset that has begun goes on to its end, unless
+ *  it fails. Preemptible. */
+int must_check sharing_finish_reset(struct sharing_call *c, struct work *w);
 /** sharing_start_child() - of a fork that is done: let it run if its creator
  *  @is_told its id; -EFAULT otherwise, and it goes. */
 int64_t sharing_start_child(domid_t id, bool is_told);

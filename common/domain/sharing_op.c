@@ -48,11 +48,16 @@ static const struct {
     [XENMEM_sharing_op_add_physmap] = { sharing_add_physmap, true },
     [XENMEM_sharing_op_audit] = { sharing_audit, false },
     [XENMEM_sharing_op_range_share] = { sharing_range_share, true },
+    [XENMEM_sharing_op_fork] = { sharing_fork, false },
+    [XENMEM_sharing_op_fork_reset] = { sharing_fork_reset, true },
     [XENMEM_sharing_op_quire_unshare] = { sharing_unshare, true },
 };
 
 static void finish(struct vcpu *v, struct sharing_call *c)
 {
+    if (c->is_pausing) {
+        atomic_fetch_sub(&v->domain->nr_pausing, 1);
+    }
     if (c->d != NULL) {
         domain_put(c->d);
     }
@@ -67,7 +72,6 @@ int sharing_op_abort(struct vcpu *v, struct work *w)
 {
     struct sharing_call *c = v->sharing;
 
-    (void)w;
     if (c == NULL) {
         return 0;
     }
@@ -80,6 +84,16 @@ int sharing_op_abort(struct vcpu *v, struct work *w)
         break;
     case XENMEM_sharing_op_audit:
         share_audit_abort(&c->audit);
+        break;
+    case XENMEM_sharing_op_fork:
+        if (sharing_undo_fork(c, w) != 0) {
+            return -ERESTART;
+        }
+        break;
+    case XENMEM_sharing_op_fork_reset:
+        if (sharing_finish_reset(c, w) != 0) {
+            return -ERESTART;
+        }
         break;
     default:
         break;
@@ -156,7 +170,11 @@ int64_t sharing_op(struct hypercall *h)
     if ((result == 0 || (op.op == XENMEM_sharing_op_range_share &&
                          result != -ERESTART)) &&
         hypercall_put(h, h->arg[1], &op, sizeof(op)) != 0) {
-        return -EFAULT;
+        result = -EFAULT;
+    }
+    if (op.op == XENMEM_sharing_op_fork &&
+        (result == 0 || result == -EFAULT)) {
+        return sharing_start_child(op.domain, result == 0);
     }
     return result;
 }

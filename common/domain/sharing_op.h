@@ -27,8 +27,8 @@ int64_t sharing_op_run(struct vcpu *v, struct xen_mem_sharing_op *op,
                        struct work *w);
 
 /** sharing_op_abort() - give up what @v has not finished; nothing if there is
- *  none. What was shared stays so; a fork in creation is undone.
- *  Preemptible. */
+ *  none. What was shared stays so; a fork in creation is undone, a reset
+ *  finished. Preemptible. */
 int must_check sharing_op_abort(struct vcpu *v, struct work *w);
 
 /**

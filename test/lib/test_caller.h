@@ -207,6 +207,27 @@ static inline int64_t op_unshare(const struct domain *d, uint64_t gfn)
     return op_gfn(XENMEM_sharing_op_quire_unshare, d, gfn);
 }
 
+/* One slice of forking @parent; the child's id in @op.domain at the end. */
+static inline struct xen_mem_sharing_op fork_op(const struct domain *parent,
+                                                unsigned flags)
+{
+    struct xen_mem_sharing_op op = op_on(XENMEM_sharing_op_fork, parent);
+
+    op.domain = DOMID_INVALID;
+    op.u.fork.parent_domain = parent->id;
+    op.u.fork.flags = (uint16_t)flags;
+    return op;
+}
+
+static inline struct xen_mem_sharing_op reset_op(const struct domain *child,
+                                                 unsigned what)
+{
+    struct xen_mem_sharing_op op = op_on(XENMEM_sharing_op_fork_reset, child);
+
+    op.u.fork.flags = (uint16_t)what;
+    return op;
+}
+
 static inline void write_word(const struct domain *d, uint64_t gfn,
                               uint64_t value)
 {
