@@ -11,6 +11,8 @@
 static const struct rmap_ops *const forms[RMAP_NR_FORMS] = {
     [RMAP_ADAPTIVE] = &rmap_adaptive_ops,
     [RMAP_LIST] = &rmap_list_ops,
+    [RMAP_HASH256] = &rmap_hash256_ops,
+    [RMAP_RBTREE] = &rmap_rbtree_ops,
 };
 
 struct rmap_usage rmap_usage[MAX_CPUS];

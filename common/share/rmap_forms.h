@@ -26,6 +26,15 @@ struct rmap_ops {
 
 extern const struct rmap_ops rmap_adaptive_ops;
 extern const struct rmap_ops rmap_list_ops;
+extern const struct rmap_ops rmap_hash256_ops;
+extern const struct rmap_ops rmap_rbtree_ops;
+
+/* The list's node, and that of a chain. */
+struct rmap_node {
+    struct rmap_node *next;
+    uint64_t key;
+};
+static_assert(sizeof(struct rmap_node) == 16, "the heap's smallest object");
 
 /* The adaptive form, called without a detour. Groups are its nature. */
 int must_check rmap_adaptive_add(struct rmap *r, uint64_t group,

@@ -14,26 +14,20 @@
 #include <quire/log.h>
 #include <quire/panic.h>
 
-struct node {
-    struct node *next;
-    uint64_t key;
-};
-static_assert(sizeof(struct node) == 16, "the heap's smallest object");
-
-static struct node *tail_of(const struct rmap *r)
+static struct rmap_node *tail_of(const struct rmap *r)
 {
-    return (struct node *)r->root;
+    return (struct rmap_node *)r->root;
 }
 
 static void list_fini(struct rmap *r)
 {
-    struct node *tail = tail_of(r), *n = tail;
+    struct rmap_node *tail = tail_of(r), *n = tail;
 
     if (tail == NULL) {
         return;
     }
     do {
-        struct node *next = n->next;
+        struct rmap_node *next = n->next;
 
         heap_free(n);
         n = next;
@@ -42,9 +36,9 @@ static void list_fini(struct rmap *r)
 }
 
 /* The node before the one that holds @key, or NULL. */
-static struct node *find_before(const struct rmap *r, uint64_t key)
+static struct rmap_node *find_before(const struct rmap *r, uint64_t key)
 {
-    struct node *tail = tail_of(r), *before = tail;
+    struct rmap_node *tail = tail_of(r), *before = tail;
 
     if (tail == NULL) {
         return NULL;
@@ -60,7 +54,7 @@ static struct node *find_before(const struct rmap *r, uint64_t key)
 
 static int list_insert(struct rmap *r, uint64_t key)
 {
-    struct node *tail = tail_of(r), *n = heap_alloc(sizeof(*n));
+    struct rmap_node *tail = tail_of(r), *n = heap_alloc(sizeof(*n));
 
     if (n == NULL) {
         return -ENOMEM;
@@ -79,7 +73,7 @@ static int list_insert(struct rmap *r, uint64_t key)
 
 static void list_remove(struct rmap *r, uint64_t key)
 {
-    struct node *before = find_before(r, key), *n;
+    struct rmap_node *before = find_before(r, key), *n;
 
     BUG_ON(before == NULL);
     n = before->next;
@@ -99,7 +93,7 @@ static bool list_has(const struct rmap *r, uint64_t key)
 
 static uint64_t list_find_group(const struct rmap *r, uint64_t group)
 {
-    const struct node *n = tail_of(r);
+    const struct rmap_node *n = tail_of(r);
     uint64_t map = 0;
 
     for (uint32_t i = 0; i < r->count; i++, n = n->next) {
@@ -112,7 +106,7 @@ static uint64_t list_find_group(const struct rmap *r, uint64_t group)
 
 static unsigned list_scan(struct rmap *r, struct rmap_pair *out, unsigned max)
 {
-    struct node *tail = tail_of(r);
+    struct rmap_node *tail = tail_of(r);
 
     for (unsigned i = 0; i < max; i++) {
         tail = tail->next;
@@ -124,7 +118,7 @@ static unsigned list_scan(struct rmap *r, struct rmap_pair *out, unsigned max)
 
 static int list_for_each(const struct rmap *r, rmap_visit_fn *fn, void *arg)
 {
-    const struct node *n = tail_of(r);
+    const struct rmap_node *n = tail_of(r);
     int stop = 0;
 
     for (uint32_t i = 0; i < r->count && stop == 0; i++) {
@@ -136,7 +130,7 @@ static int list_for_each(const struct rmap *r, rmap_visit_fn *fn, void *arg)
 
 static unsigned list_audit(const struct rmap *r)
 {
-    const struct node *tail = tail_of(r), *n = tail;
+    const struct rmap_node *tail = tail_of(r), *n = tail;
     uint64_t nodes = 0;
     unsigned bad = 0;
 

@@ -23,6 +23,8 @@ struct rmap_pair { domid_t domain; gfn_t gfn; };
 enum rmap_form {
     RMAP_ADAPTIVE,      /* inline, an array, a table of groups */
     RMAP_LIST,          /* one linked list */
+    RMAP_HASH256,       /* the 2012 scheme: a list, then 256 chains */
+    RMAP_RBTREE,        /* a red-black tree */
     RMAP_NR_FORMS
 };
 
