@@ -145,12 +145,22 @@ void buddy_add_range(mfn_t start, uint64_t nr)
     spin_unlock(&lock);
 }
 
-struct frame *buddy_take(unsigned order)
+/* How many may go for @floor to stay. [page] */
+static uint64_t above(uint64_t floor)
 {
-    struct frame *f;
+    uint64_t n = atomic_load_explicit(&nr_free, memory_order_relaxed);
+
+    return n > floor ? n - floor : 0;
+}
+
+struct frame *buddy_take(unsigned order, uint64_t floor)
+{
+    struct frame *f = NULL;
 
     spin_lock(&lock);
-    f = take_locked(order);
+    if (above(floor) >> order != 0) {
+        f = take_locked(order);
+    }
     if (f != NULL) {
         add_free(-(INT64_C(1) << order));
     }
@@ -170,11 +180,12 @@ void buddy_give(struct frame *f, unsigned order)
  * The smallest blocks first, whole if they fit: big ones stay big. The frames
  * of a block come last to first, since the caller's stack turns them round.
  */
-unsigned buddy_take_singles(struct frame **out, unsigned n)
+unsigned buddy_take_singles(struct frame **out, unsigned n, uint64_t floor)
 {
     unsigned got = 0;
 
     spin_lock(&lock);
+    n = (unsigned)MIN(n, above(floor));
     while (got < n && nonempty != 0) {
         unsigned fits = 31 - (unsigned)__builtin_clz(n - got);
         unsigned order = MIN((unsigned)__builtin_ctz(nonempty), fits);

@@ -34,6 +34,7 @@ static void give(domid_t owner, const struct frame_run *r, unsigned nr_runs,
         owner_uncharge(owner, nr_frames);
         count_use(FRAME_GUEST, -(int64_t)nr_frames);
         page_give_runs(r, nr_runs);
+        pressure_check(owner);
     }
 }
 

@@ -111,17 +111,19 @@ void frame_put_type_many(struct frame *f, uint32_t n)
 int frame_set_owner(struct frame *f, domid_t to)
 {
     enum frame_use use = to == DOMID_COW ? FRAME_SHARED : FRAME_GUEST;
+    domid_t from = frame_owner(f);
 
     BUG_ON(f->use != FRAME_GUEST && f->use != FRAME_SHARED);
     if (!owner_charge(to, 1)) {
         return -ENOMEM;
     }
-    owner_uncharge(frame_owner(f), 1);
+    owner_uncharge(from, 1);
     atomic_store_explicit(&f->owner, to, memory_order_release);
     if (use != (enum frame_use)f->use) {
         count_use((enum frame_use)f->use, -1);
         count_use(use, 1);
         __atomic_store_n(&f->use, (uint8_t)use, __ATOMIC_RELAXED);
     }
+    pressure_check(from);
     return 0;
 }

@@ -3,6 +3,7 @@
  *
  *     page_alloc.c   per-CPU caches, poison   <- frame_ref.c, heap.c
  *     buddy.c        free blocks by order     <- page_alloc.c
+ *     pressure.c     when memory is short     <- page_alloc.c, frame_ref.c
  *     owner.c        charges                  <- page_alloc.c, frame_ref.c
  *     frame_table.c  boot, totals             audit.c reads them all
  */
@@ -75,13 +76,31 @@ void page_give_runs(const struct frame_run *r, unsigned n);
 /** page_for_each_cached() - @fn for each frame in a cache; a quiet machine. */
 void page_for_each_cached(void (*fn)(struct frame *f, void *arg), void *arg);
 
-/* buddy.c; each takes and drops the PAGE lock. */
+/* pressure.c */
+struct pressure {
+    _Atomic bool on;            /* (a) somebody waits for memory */
+    _Atomic uint64_t reserve;   /* (a) frames for what is urgent alone */
+    _Atomic uint64_t held;      /* (a) frames for those who wait */
+};
+extern struct pressure pressure;
+void pressure_init(void);
+/** pressure_freed() - something of @owner's has come free, under pressure. */
+void pressure_freed(domid_t owner);
+fast_path void pressure_check(domid_t owner)
+{
+    if (unlikely(atomic_load_explicit(&pressure.on, memory_order_relaxed))) {
+        pressure_freed(owner);
+    }
+}
+
+/* buddy.c; each takes and drops the PAGE lock. An allocation leaves @floor
+ * frames alone. */
 void buddy_init(void);
 void buddy_add_range(mfn_t start, uint64_t nr);
-struct frame *buddy_take(unsigned order);
+struct frame *buddy_take(unsigned order, uint64_t floor);
 void buddy_give(struct frame *f, unsigned order);
 /** buddy_take_singles() - up to @n single frames; returns how many. */
-unsigned buddy_take_singles(struct frame **out, unsigned n);
+unsigned buddy_take_singles(struct frame **out, unsigned n, uint64_t floor);
 void buddy_give_singles(struct frame *const *f, unsigned n);
 void buddy_give_runs(const struct frame_run *r, unsigned n);
 uint64_t buddy_nr_free(void);

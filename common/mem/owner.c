@@ -34,6 +34,7 @@ void owner_init(void)
     for (unsigned i = 0; i < NR_OWNERS; i++) {
         owners[i].pages = 0;
         owners[i].max_pages = UINT64_MAX;
+        owners[i].is_wanted = false;
         owners[i].domain = NULL;
         owners[i].claimed = i >= MAX_DOMAINS;
     }

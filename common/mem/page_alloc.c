@@ -14,12 +14,14 @@
 #include "internal.h"
 
 #include <quire/panic.h>
+#include <quire/pressure.h>
 #include <quire/string.h>
 
 #define CACHE_BATCH 32
 
 struct page_cache {
     cache_aligned _Atomic unsigned n;   /* own CPU writes, any reads */
+    enum page_need need;                /* own CPU only */
     struct frame *frames[PAGE_CACHE_MAX];
 };
 static_assert(sizeof(struct page_cache) == 512, "a shift to index");
@@ -97,9 +99,38 @@ static void block_freed(struct frame *f, unsigned order)
 }
 #endif
 
-static slow_path bool refill(struct page_cache *c)
+enum page_need page_need_set(enum page_need need)
 {
-    cache_set_len(c, buddy_take_singles(c->frames, CACHE_BATCH));
+    struct page_cache *c = &caches[arch_cpu()];
+    enum page_need last = c->need;
+
+    c->need = need;
+    return last;
+}
+
+/* The frames that an allocation must leave. */
+static uint64_t floor_of(const struct page_cache *c, bool is_owned)
+{
+    uint64_t reserve = page_reserve();
+
+    if (c->need == PAGE_URGENT) {
+        return 0;
+    }
+    return is_owned && c->need == PAGE_NORMAL
+               ? reserve + atomic_load(&pressure.held) : reserve;
+}
+
+/* What is short is not kept for later: one frame at a time. */
+static unsigned batch_of(const struct page_cache *c)
+{
+    return atomic_load(&pressure.on) || c->need == PAGE_URGENT ? 1
+                                                               : CACHE_BATCH;
+}
+
+static slow_path bool refill(struct page_cache *c, bool is_owned)
+{
+    cache_set_len(c, buddy_take_singles(c->frames, batch_of(c),
+                                        floor_of(c, is_owned)));
     return cache_len(c) != 0;
 }
 
@@ -139,17 +170,18 @@ fast_path void cache_push(struct frame *f)
 }
 
 /* More than one frame. This CPU's own cache may hold the rest of a block. */
-static struct frame *take_block(unsigned order)
+static struct frame *take_block(unsigned order, bool is_owned)
 {
+    uint64_t floor = floor_of(&caches[arch_cpu()], is_owned);
     struct frame *f;
 
     if (order > PAGE_ORDER_MAX) {
         return NULL;
     }
-    f = buddy_take(order);
+    f = buddy_take(order, floor);
     if (f == NULL) {
         page_cache_drain();
-        f = buddy_take(order);
+        f = buddy_take(order, floor);
     }
     return f;
 }
@@ -184,9 +216,9 @@ static slow_path struct frame *take_slowly(unsigned order, enum frame_use use)
     struct frame *f;
 
     if (order == 0) {
-        return refill(c) ? take_one(c, cache_len(c), use) : NULL;
+        return refill(c, false) ? take_one(c, cache_len(c), use) : NULL;
     }
-    f = take_block(order);
+    f = take_block(order, false);
     if (f == NULL) {
         return NULL;
     }
@@ -247,6 +279,7 @@ void page_free(struct frame *f, unsigned order)
     } else {
         give_one(f, (enum frame_use)f->use);
     }
+    pressure_check(DOMID_XEN);
 }
 
 fast_path struct frame *take_one_owned(struct page_cache *c, unsigned n,
@@ -267,10 +300,10 @@ static slow_path struct frame *take_owned_slowly(domid_t owner, unsigned order)
     uint64_t nr = UINT64_C(1) << order;
     struct frame *f;
 
-    if (order == 0 && refill(c)) {
+    if (order == 0 && refill(c, true)) {
         return take_one_owned(c, cache_len(c), owner);
     }
-    f = order != 0 ? take_block(order) : NULL;
+    f = order != 0 ? take_block(order, true) : NULL;
     if (f == NULL) {
         owner_uncharge(owner, nr);
         return NULL;
@@ -301,12 +334,14 @@ struct frame *page_alloc_owned(domid_t owner, unsigned order)
 void page_give_single(struct frame *f)
 {
     enum frame_use use = (enum frame_use)f->use;
+    domid_t owner = frame_owner(f);
 
     if (use == FRAME_GUEST || use == FRAME_SHARED) {
-        owner_uncharge(frame_owner(f), 1);
+        owner_uncharge(owner, 1);
     }
     BUG_ON(f->order != 0 || use < FRAME_PERCPU);
     give_one(f, use);
+    pressure_check(owner);
 }
 
 void page_give_runs(const struct frame_run *r, unsigned n)
@@ -353,5 +388,7 @@ void page_alloc_init(void)
 {
     for (unsigned cpu = 0; cpu < MAX_CPUS; cpu++) {
         cache_set_len(&caches[cpu], 0);
+        caches[cpu].need = PAGE_NORMAL;
     }
+    pressure_init();
 }

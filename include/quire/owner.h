@@ -16,6 +16,7 @@ struct owner {
     _Atomic uint64_t foreign;   /* (a) of these, mapped by other domains */
     void *_Atomic domain;       /* (a) struct domain, or NULL */
     _Atomic bool claimed;
+    _Atomic bool is_wanted;     /* (a) somebody waits for it to own less */
 };
 
 /**
@@ -30,5 +31,9 @@ int must_check owner_release(domid_t id);
 struct owner *owner_get(domid_t id);
 /** owner_domain() - the struct domain claimed under @id, or NULL. */
 void *owner_domain(domid_t id);
+/** owner_set_max() - another limit, also below what it owns. -ESRCH. */
+int must_check owner_set_max(domid_t id, uint64_t max_pages);
+/** owner_set_wanted() - tell of room that it gets; see quire/pressure.h. */
+void owner_set_wanted(domid_t id, bool wanted);
 /** owner_detach() - make owner_domain() NULL while the id stays claimed. */
 void owner_detach(domid_t id);
