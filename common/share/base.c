@@ -152,7 +152,9 @@ void base_release(mfn_t mfn)
 
 int share_drop_prepare(struct p2m *p, gfn_t gfn)
 {
-    return MIN(base_prepare(p, gfn), 0);
+    int err = base_prepare(p, gfn);
+
+    return err < 0 ? err : 0;
 }
 
 int share_base_drop(struct p2m *p, struct work *w)
@@ -176,6 +178,7 @@ int share_base_drop(struct p2m *p, struct work *w)
             over = work_spend(w, COST_RELEASE);
         }
         if (leaf->nr == 0) {
+            heap_free(leaf->saved);     /* room that was never used */
             heap_free(leaf);
             base->nr_leaves--;
             over |= work_spend(w, COST_LEAF);
