@@ -25,6 +25,7 @@ static const struct command *const tables[] = {
     commands_debug,
     commands_bench_spte,
     commands_scan,
+    commands_bench_rmap,
     commands_add_range,
     commands_fork,
 };

@@ -154,6 +154,7 @@ extern const struct command commands_audit[];
 extern const struct command commands_debug[];
 extern const struct command commands_bench_spte[];
 extern const struct command commands_scan[];
+extern const struct command commands_bench_rmap[];
 extern const struct command commands_add_range[];
 
 /*
