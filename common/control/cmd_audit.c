@@ -1,9 +1,9 @@
 /*
  * cmd_audit.c - audit: stop every domain, walk everything, count violations.
  *
- * The walks of the frame table and the heap are made in one go; a machine
- * that is being audited does nothing else anyway. One audit at a time, and no
- * other job: a half-done command would look like a violation.
+ * The guests stand still meanwhile; interrupts, timers and tasks go on, since
+ * every walk is made a slice at a time. One audit at a time, and no other job:
+ * a half-done command would look like a violation.
  */
 #include <quire/errno.h>
 #include <quire/heap.h>
@@ -12,14 +12,16 @@
 
 #define UNITS_PER_PAUSE 2000
 
-enum audit_stage { AUDIT_START, AUDIT_PAUSE, AUDIT_SHARE, AUDIT_REST,
-                   AUDIT_UNPAUSE };
+enum audit_stage { AUDIT_PAUSE, AUDIT_SHARE, AUDIT_MEM, AUDIT_HEAP,
+                   AUDIT_DOMAIN, AUDIT_UNPAUSE, AUDIT_DONE };
 
 struct audit_state {
     enum audit_stage stage;
-    unsigned nr_unpaused;
+    bool is_begun;
     struct share_audit share;
-    unsigned bad_mem, bad_heap, bad_domain;
+    struct mem_audit mem;
+    struct heap_audit heap;
+    struct domain_audit domain;
 };
 
 /* The foreground's alone: those that the audit has paused, counted. */
@@ -64,47 +66,47 @@ static int unpause_all(struct work *w)
 
 static void put_result(struct reply *r, const struct audit_state *s)
 {
-    reply_number(r, "violations", s->share.bad + s->bad_mem + s->bad_heap +
-                 s->bad_domain);
+    reply_number(r, "violations", s->share.bad + s->mem.bad + s->heap.bad +
+                 s->domain.bad);
     reply_number(r, "share_violations", s->share.bad);
-    reply_number(r, "memory_violations", s->bad_mem);
-    reply_number(r, "heap_violations", s->bad_heap);
-    reply_number(r, "domain_violations", s->bad_domain);
+    reply_number(r, "memory_violations", s->mem.bad);
+    reply_number(r, "heap_violations", s->heap.bad);
+    reply_number(r, "domain_violations", s->domain.bad);
     reply_number(r, "shared_frames", s->share.frames);
     reply_number(r, "sharers", s->share.sharers);
+}
+
+static int run_stage(struct job *job, struct audit_state *s, struct work *w)
+{
+    switch (s->stage) {
+    case AUDIT_PAUSE:
+        return pause_all(job, w);
+    case AUDIT_SHARE:
+        return share_audit(&s->share, w);
+    case AUDIT_MEM:
+        return mem_audit_run(&s->mem, w);
+    case AUDIT_HEAP:
+        return heap_audit_run(&s->heap, w);
+    case AUDIT_DOMAIN:
+        return domain_audit_run(&s->domain, w);
+    default:
+        return unpause_all(w);
+    }
 }
 
 static int run_audit(struct job *job, struct work *w)
 {
     struct audit_state *s = JOB_STATE(job, struct audit_state);
 
-    if (s->stage == AUDIT_START) {
-        if (jobs_running() != 0) {
-            return job_fail(job, -EBUSY, "jobs run in the background: join "
-                            "them first");
-        }
-        s->stage = AUDIT_PAUSE;
+    if (!s->is_begun && jobs_running() != 0) {
+        return job_fail(job, -EBUSY, "jobs run in the background: join "
+                        "them first");
     }
-    if (s->stage == AUDIT_PAUSE) {
-        if (pause_all(job, w) != 0) {
+    s->is_begun = true;
+    for (; s->stage < AUDIT_DONE; s->stage++) {
+        if (run_stage(job, s, w) != 0) {
             return -ERESTART;
         }
-        s->stage = AUDIT_SHARE;
-    }
-    if (s->stage == AUDIT_SHARE) {
-        if (share_audit(&s->share, w) != 0) {
-            return -ERESTART;
-        }
-        s->stage = AUDIT_REST;
-    }
-    if (s->stage == AUDIT_REST) {
-        s->bad_mem = mem_audit();
-        s->bad_heap = heap_audit();
-        s->bad_domain = domain_audit();
-        s->stage = AUDIT_UNPAUSE;
-    }
-    if (unpause_all(w) != 0) {
-        return -ERESTART;
     }
     put_result(&job->reply, s);
     return 0;

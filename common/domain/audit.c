@@ -10,8 +10,11 @@
  * pinned or mapped by others it is exact. Domains should be paused.
  */
 #include <quire/domain.h>
+#include <quire/errno.h>
 #include <quire/log.h>
 #include <quire/owner.h>
+
+#define COST_DOMAIN 1000       /* units, measured */
 
 static bool is_shared_page_mapped(const struct domain *d)
 {
@@ -52,30 +55,56 @@ static unsigned audit_pages(const struct domain *d)
     return 1;
 }
 
-unsigned domain_audit(void)
+/* All of @d but its p2m. */
+static unsigned audit_record(const struct domain *d)
 {
-    unsigned bad = 0, found = 0;
-    struct domain *d = domain_next(0);
+    unsigned bad = 0;
 
-    while (d != NULL) {
-        domid_t id = d->id;
-
-        found++;
-        if (owner_domain(id) != d || d->p2m->owner != id ||
-            evtchn_domid(d->events) != id) {
-            log_error("D1: domain %u is listed under another id", id);
-            bad++;
-        }
-        if (atomic_load(&d->state) < DOMAIN_DYING) {
-            bad += audit_pages(d);
-        }
-        bad += p2m_audit(d->p2m);
-        domain_put(d);
-        d = domain_next((domid_t)(id + 1));
-    }
-    if (found > domain_count()) {
-        log_error("D1: %u domains found, %u listed", found, domain_count());
+    if (owner_domain(d->id) != d || d->p2m->owner != d->id ||
+        evtchn_domid(d->events) != d->id) {
+        log_error("D1: domain %u is listed under another id", d->id);
         bad++;
     }
+    if (atomic_load(&d->state) < DOMAIN_DYING) {
+        bad += audit_pages(d);
+    }
     return bad;
+}
+
+int domain_audit_run(struct domain_audit *a, struct work *w)
+{
+    for (;;) {
+        if (a->current == NULL) {
+            a->current = domain_next(a->next);
+            if (a->current == NULL) {
+                break;
+            }
+            a->found++;
+            a->p2m = (struct p2m_audit){ 0 };
+            a->bad += audit_record(a->current);
+        }
+        if (p2m_audit_run(&a->p2m, a->current->p2m, w) != 0) {
+            return -ERESTART;
+        }
+        a->bad += a->p2m.bad;
+        a->next = (domid_t)(a->current->id + 1);
+        domain_put(a->current);
+        a->current = NULL;
+        if (work_spend(w, COST_DOMAIN)) {
+            return -ERESTART;
+        }
+    }
+    if (a->found > domain_count()) {
+        log_error("D1: %u domains found, %u listed", a->found,
+                  domain_count());
+        a->bad++;
+    }
+    return 0;
+}
+
+unsigned domain_audit(void)
+{
+    struct domain_audit a = { 0 };
+
+    return domain_audit_run(&a, NULL) != 0 ? UINT32_MAX : a.bad;
 }

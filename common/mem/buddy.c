@@ -22,6 +22,7 @@ static struct spinlock lock = SPINLOCK_INIT(PAGE, 0);
 static uint32_t free_list[NR_ORDERS];   /* [page] mfn of the first, or NIL */
 static uint32_t nonempty;               /* [page] orders that have blocks */
 static _Atomic uint64_t nr_free;        /* [page] to write, (a) to read */
+static uint64_t nr_changes;             /* [page] */
 
 static struct frame *frame_at(uint32_t n)
 {
@@ -68,6 +69,7 @@ static void unlink_block(struct frame *f, unsigned order)
 
 static void add_free(int64_t n)
 {
+    nr_changes++;
     atomic_store_explicit(&nr_free, (uint64_t)((int64_t)
                           atomic_load_explicit(&nr_free,
                                                memory_order_relaxed) + n),
@@ -242,19 +244,36 @@ uint64_t buddy_nr_free(void)
     return atomic_load_explicit(&nr_free, memory_order_relaxed);
 }
 
-void buddy_for_each(void (*fn)(struct frame *f, unsigned order, void *arg),
-                    void *arg)
+void buddy_lock(void)
 {
-    uint64_t limit = frame_table_end;   /* a corrupt list may be a ring */
-
     spin_lock(&lock);
-    for (unsigned order = 0; order < NR_ORDERS; order++) {
-        uint32_t n = free_list[order];
+}
 
-        for (; n < frame_table_end && limit != 0; limit--) {
-            fn(frame_at(n), order, arg);
-            n = frame_at(n)->list.next;
+void buddy_unlock(void)
+{
+    spin_unlock(&lock);
+}
+
+uint64_t buddy_block_end(mfn_t m)
+{
+    for (unsigned order = 1; order <= PAGE_ORDER_MAX; order++) {
+        uint64_t head = m.n & ~UINT64_C(0) << order;
+
+        if (head != m.n && frame_has_flag(frame_table + head,
+                                          FRAME_IN_BUDDY) &&
+            frame_table[head].order == order) {
+            return head + (UINT64_C(1) << order);
         }
     }
-    spin_unlock(&lock);
+    return m.n;
+}
+
+uint32_t buddy_first(unsigned order)
+{
+    return free_list[order];
+}
+
+uint64_t buddy_changes(void)
+{
+    return nr_changes;
 }

@@ -5,21 +5,35 @@
  *       lie in it and are as many as it says
  *   E2  slabs, objects out of their slabs and frames in use as FRAME_HEAP
  *       agree with the counters
+ *
+ * A list of slabs is walked by turning it: the first is looked at and goes to
+ * the end, a few under one lock, until the first of all comes round again. As
+ * in mem/audit.c, only what PASSES passes find in turn counts.
  */
 #include "heap.h"
 
+#include <quire/errno.h>
 #include <quire/log.h>
 
-static unsigned bad;
+#define PASSES 3
+#define CHUNK 64            /* frames between two checks */
 
-#define VIOLATION(name, ...) \
+/* Units, measured. */
+#define COST_SLAB 150
+#define COST_OBJECT 18      /* a free one */
+#define COST_FRAME 8
+
+#define VIOLATION(a, name, ...) \
     do { \
-        bad++; \
-        log_error(name ": " __VA_ARGS__); \
+        (a)->bad++; \
+        if ((a)->pass == PASSES - 1) { \
+            log_error(name ": " __VA_ARGS__); \
+        } \
     } while (0)
 
 /* Length of the chain of objects given back; more than @limit: a ring. */
-static unsigned chain_length(const struct slab *s, unsigned limit)
+static unsigned chain_length(struct heap_audit *a, const struct slab *s,
+                             unsigned limit)
 {
     unsigned size = heap_class_size[s->class], n = 0;
 
@@ -27,7 +41,7 @@ static unsigned chain_length(const struct slab *s, unsigned limit)
         uintptr_t offset = (uintptr_t)p - (uintptr_t)(s + 1);
 
         if (offset % size != 0 || offset / size >= s->fresh) {
-            VIOLATION("E1", "slab %p: %p is no object of it", (void *)s, p);
+            VIOLATION(a, "E1", "slab %p: %p is no object of it", (void *)s, p);
             break;
         }
         n++;
@@ -35,81 +49,140 @@ static unsigned chain_length(const struct slab *s, unsigned limit)
     return n;
 }
 
-static void check_slab(const struct slab *s, unsigned class, bool is_full)
+static void check_slab(struct heap_audit *a, const struct slab *s,
+                       unsigned class, bool is_full)
 {
     unsigned given_back;
 
     if (s->magic != SLAB_MAGIC || s->class != class ||
         s->capacity != SLAB_BYTES / heap_class_size[class]) {
-        VIOLATION("E1", "slab %p of class %u has a bad head", (void *)s,
+        VIOLATION(a, "E1", "slab %p of class %u has a bad head", (void *)s,
                   class);
         return;
     }
-    given_back = chain_length(s, s->capacity);
+    given_back = chain_length(a, s, s->capacity);
     if (s->fresh > s->capacity ||
         s->nr_free != given_back + (s->capacity - s->fresh)) {
-        VIOLATION("E1", "slab %p: %u given back, %u fresh, %u free",
+        VIOLATION(a, "E1", "slab %p: %u given back, %u fresh, %u free",
                   (void *)s, given_back, (unsigned)s->fresh,
                   (unsigned)s->nr_free);
     }
     if ((s->nr_free == 0) != is_full || s->nr_free == s->capacity) {
-        VIOLATION("E1", "slab %p, %u of %u free, is on the wrong list",
+        VIOLATION(a, "E1", "slab %p, %u of %u free, is on the wrong list",
                   (void *)s, (unsigned)s->nr_free, (unsigned)s->capacity);
     }
 }
 
-static uint64_t check_list(const struct list *slabs, unsigned class,
-                           bool is_full, uint64_t *out)
+/* Turn the list by one. True: it has come round. */
+static bool check_next(struct heap_audit *a, struct list *slabs, bool is_full,
+                       struct work *w, bool *over)
 {
-    uint64_t n = 0;
+    struct list *first = slabs->next;
+    struct slab *s = container_of(first, struct slab, link);
 
-    list_for_each(l, slabs) {
-        const struct slab *s = container_of(l, struct slab, link);
-
-        if (n > heap_classes[class].slabs) {
-            VIOLATION("E1", "the slabs of class %u run in a ring", class);
-            break;
-        }
-        check_slab(s, class, is_full);
-        *out += (uint64_t)(s->capacity - s->nr_free);
-        n++;
+    if (first == slabs || first == a->first) {
+        return true;
     }
-    return n;
+    if (a->seen > heap_classes[a->class].slabs) {
+        VIOLATION(a, "E1", "the slabs of class %u run in a ring", a->class);
+        return true;
+    }
+    if (a->first == NULL) {
+        a->first = first;
+    }
+    check_slab(a, s, a->class, is_full);
+    a->out += (uint64_t)(s->capacity - s->nr_free);
+    a->seen++;
+    list_remove(first);
+    list_append(slabs, first);
+    *over = work_spend(w, COST_SLAB + s->nr_free * COST_OBJECT);
+    return false;
+}
+
+static void end_class(struct heap_audit *a)
+{
+    struct heap_class *c = &heap_classes[a->class];
+
+    if (a->seen != c->slabs || a->out != c->out) {
+        VIOLATION(a, "E2", "class %u: %lu slabs, %lu objects out; counted "
+                  "%lu, %lu", a->class, a->seen, a->out, c->slabs, c->out);
+    }
+    if (heap_nr_cached(a->class) > c->out) {
+        VIOLATION(a, "E2", "class %u: %lu cached of %lu out", a->class,
+                  heap_nr_cached(a->class), c->out);
+    }
+    a->frames += a->seen;
+    a->seen = a->out = 0;
+    a->is_full = false;
+    a->class++;
+}
+
+static int check_classes(struct heap_audit *a, struct work *w)
+{
+    bool over = false;
+
+    spin_lock(&heap_lock);
+    while (a->class < NR_CLASSES && !over) {
+        struct heap_class *c = &heap_classes[a->class];
+
+        if (!check_next(a, a->is_full ? &c->full : &c->partial, a->is_full,
+                        w, &over)) {
+            continue;
+        }
+        a->first = NULL;
+        if (!a->is_full) {
+            a->is_full = true;
+        } else {
+            end_class(a);
+            over = work_spend(w, COST_SLAB);
+        }
+    }
+    spin_unlock(&heap_lock);
+    return over ? -ERESTART : 0;
+}
+
+static int check_frames(struct heap_audit *a, struct work *w)
+{
+    while (a->cursor < frame_table_end) {
+        uint64_t end = MIN(a->cursor + CHUNK, frame_table_end);
+        int64_t nr = (int64_t)(end - a->cursor);
+
+        for (; a->cursor < end; a->cursor++) {
+            a->used += frame_table[a->cursor].use == FRAME_HEAP;
+        }
+        if (work_spend(w, nr * COST_FRAME)) {
+            return -ERESTART;
+        }
+    }
+    return 0;
+}
+
+int heap_audit_run(struct heap_audit *a, struct work *w)
+{
+    for (;;) {
+        struct heap_stats stats;
+
+        if (check_classes(a, w) != 0 || check_frames(a, w) != 0) {
+            return -ERESTART;
+        }
+        heap_stats_get(&stats);
+        if (a->used != a->frames + stats.large_frames) {
+            VIOLATION(a, "E2", "%lu frames are in use for the heap; it has "
+                      "%lu", a->used, a->frames + stats.large_frames);
+        }
+        if (a->bad == 0 || a->pass == PASSES - 1) {
+            return 0;
+        }
+        *a = (struct heap_audit){ .pass = a->pass + 1 };
+        if (work_spend(w, COST_SLAB)) {
+            return -ERESTART;
+        }
+    }
 }
 
 unsigned heap_audit(void)
 {
-    uint64_t frames = 0, used = 0;
-    struct heap_stats stats;
+    struct heap_audit a = { 0 };
 
-    bad = 0;
-    spin_lock(&heap_lock);
-    for (unsigned class = 0; class < NR_CLASSES; class++) {
-        struct heap_class *c = &heap_classes[class];
-        uint64_t out = 0, slabs;
-
-        slabs = check_list(&c->partial, class, false, &out);
-        slabs += check_list(&c->full, class, true, &out);
-        if (slabs != c->slabs || out != c->out) {
-            VIOLATION("E2", "class %u: %lu slabs, %lu objects out; counted "
-                      "%lu, %lu", class, slabs, out, c->slabs, c->out);
-        }
-        if (heap_nr_cached(class) > c->out) {
-            VIOLATION("E2", "class %u: %lu cached of %lu out", class,
-                      heap_nr_cached(class), c->out);
-        }
-        frames += slabs;
-    }
-    spin_unlock(&heap_lock);
-
-    heap_stats_get(&stats);
-    frames += stats.large_frames;
-    for (uint64_t n = 0; n < frame_table_end; n++) {
-        used += mfn_to_frame(MFN(n))->use == FRAME_HEAP;
-    }
-    if (used != frames) {
-        VIOLATION("E2", "%lu frames are in use for the heap; it has %lu",
-                  used, frames);
-    }
-    return bad;
+    return heap_audit_run(&a, NULL) != 0 ? UINT32_MAX : a.bad;
 }

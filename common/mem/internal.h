@@ -18,7 +18,6 @@
 /* struct frame's flags */
 #define FRAME_IN_BUDDY 1u   /* heads a block on a free list */
 #define FRAME_POISONED 2u   /* free, and filled with FRAME_POISON */
-#define FRAME_SEEN 4u       /* mem_audit() has met it on a free list */
 
 /* Changed only by whoever has the frame (the buddy, under its lock, while it
  * is free); the buddy looks at those of frames in use too. So plain moves do,
@@ -73,8 +72,10 @@ void page_give_single(struct frame *f);
 /** page_give_runs() - frames in runs, FRAME_FREE and counted so. */
 struct frame_run { uint32_t start, nr; };       /* mfns */
 void page_give_runs(const struct frame_run *r, unsigned n);
-/** page_for_each_cached() - @fn for each frame in a cache; a quiet machine. */
-void page_for_each_cached(void (*fn)(struct frame *f, void *arg), void *arg);
+/** page_cached() - the frame at place @i of all CPUs' caches, or NULL; for a
+ *  quiet machine. */
+#define PAGE_CACHED_MAX (MAX_CPUS * PAGE_CACHE_MAX)
+struct frame *page_cached(unsigned i);
 
 /* pressure.c */
 struct pressure {
@@ -104,8 +105,16 @@ unsigned buddy_take_singles(struct frame **out, unsigned n, uint64_t floor);
 void buddy_give_singles(struct frame *const *f, unsigned n);
 void buddy_give_runs(const struct frame_run *r, unsigned n);
 uint64_t buddy_nr_free(void);
-void buddy_for_each(void (*fn)(struct frame *f, unsigned order, void *arg),
-                    void *arg);
+/* For the audit, between buddy_lock() and buddy_unlock(). */
+void buddy_lock(void);
+void buddy_unlock(void);
+/** buddy_block_end() - the end of the free block that holds @m and starts
+ *  before it; @m if there is none. */
+uint64_t buddy_block_end(mfn_t m);
+/** buddy_first() - mfn of the first free block; beyond the table: none. */
+uint32_t buddy_first(unsigned order);
+/** buddy_changes() - how often the lists have changed. */
+uint64_t buddy_changes(void);
 
 /* owner.c */
 #define NR_OWNERS (MAX_DOMAINS + 3)

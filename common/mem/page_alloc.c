@@ -375,13 +375,12 @@ void page_cache_drain(void)
     }
 }
 
-void page_for_each_cached(void (*fn)(struct frame *f, void *arg), void *arg)
+struct frame *page_cached(unsigned i)
 {
-    for (unsigned cpu = 0; cpu < MAX_CPUS; cpu++) {
-        for (unsigned i = 0; i < cache_len(&caches[cpu]); i++) {
-            fn(caches[cpu].frames[i], arg);
-        }
-    }
+    const struct page_cache *c = &caches[i / PAGE_CACHE_MAX];
+
+    i %= PAGE_CACHE_MAX;
+    return i < cache_len(c) ? c->frames[i] : NULL;
 }
 
 void page_alloc_init(void)

@@ -30,8 +30,8 @@
 #define COST_FRAME 400          /* units */
 #define COST_PAIR 250
 #define COST_RMAP_PAIR 8
-#define COST_DOMAIN 20
-#define COST_ENTRY 120
+#define COST_DOMAIN 250
+#define COST_ENTRY 450
 
 enum { START, FRAMES, P2MS, SUMS };
 

@@ -202,6 +202,18 @@ int must_check domain_populate(struct domain *d, gfn_t gfn, uint64_t nr,
  *  one. -ENOENT: it is one; -EINVAL: not RAM; -ENOMEM: cannot split. */
 int must_check domain_remove_gfn(struct domain *d, gfn_t gfn);
 
-/** domain_audit() - D1 list and ids; D2 owner pages = p2m private entries +
- *  frames held elsewhere; calls p2m_audit for each. */
+struct domain_audit {
+    unsigned bad;                   /* violations */
+    /* private to audit.c */
+    unsigned found;
+    domid_t next;
+    struct domain *current;         /* counted */
+    struct p2m_audit p2m;
+};
+/** domain_audit_run() - D1 list and ids; D2 owner pages = p2m private entries
+ *  + frames held elsewhere; and p2m_audit of each. Preemptible; zero *@a
+ *  first. Returns 0 when done, violations in @a->bad; not to be given up in
+ *  between: it has a reference. */
+int must_check domain_audit_run(struct domain_audit *a, struct work *w);
+/** domain_audit() - the same in one go; returns the violations. */
 unsigned domain_audit(void);

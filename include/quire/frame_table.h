@@ -15,6 +15,7 @@
 #pragma once
 
 #include <quire/types.h>
+#include <quire/work.h>
 
 enum frame_use {
     FRAME_ABSENT,       /* no RAM here */
@@ -127,10 +128,23 @@ void frame_table_init(const struct ram_range *ram, unsigned nr_ram,
 struct mem_totals { uint64_t frames[NR_FRAME_USES]; uint64_t total; };
 /** mem_totals_get() - frames by use, from the running counters. */
 void mem_totals_get(struct mem_totals *t);
+struct mem_audit {
+    unsigned bad;               /* violations */
+    /* private to audit.c */
+    unsigned pass, order, restarts;
+    int stage;
+    bool is_walking;
+    uint64_t cursor, changes;
+    uint32_t next;
+};
 /**
- * mem_audit() - walk the frame table, the free lists and the owners; compare
- * with the running counters (M1: every frame of RAM in one use; M2: free
- * lists = FREE frames; M3: owner counts; M4: refs sane). Returns the number
- * of violations, each printed by name. The machine should be quiet.
+ * mem_audit_run() - walk the frame table, the free lists, the caches and the
+ * owners; compare with the running counters (M1: every frame of RAM in one
+ * use; M2: free lists = FREE frames; M3: owner counts; M4: refs sane).
+ * Preemptible; zero *@a first. Returns 0 when done, violations in @a->bad,
+ * each printed by name. The machine should be quiet: a little that goes on
+ * meanwhile makes it look again. One at a time.
  */
+int must_check mem_audit_run(struct mem_audit *a, struct work *w);
+/** mem_audit() - the same in one go; returns the violations. */
 unsigned mem_audit(void);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <quire/types.h>
+#include <quire/work.h>
 
 /** heap_alloc() - NULL if no memory; contents undefined. 16-byte aligned. */
 void *must_check heap_alloc(size_t size);
@@ -21,5 +22,17 @@ void heap_cache_drain(void);
 
 struct heap_stats { uint64_t objects, bytes, slabs, large_frames; };
 void heap_stats_get(struct heap_stats *s);
-/** heap_audit() - violations, each printed (E1 slab lists, E2 counts). */
+struct heap_audit {
+    unsigned bad;               /* violations */
+    /* private to heap_audit.c */
+    unsigned pass, class;
+    bool is_full;
+    const void *first;
+    uint64_t seen, out, frames, cursor, used;
+};
+/** heap_audit_run() - E1 slab lists, E2 counts; each violation is printed.
+ *  Preemptible; zero *@a first. Returns 0 when done, violations in @a->bad.
+ *  The machine should be quiet: see mem_audit_run(). */
+int must_check heap_audit_run(struct heap_audit *a, struct work *w);
+/** heap_audit() - the same in one go; returns the violations. */
 unsigned heap_audit(void);

@@ -262,11 +262,27 @@ typedef void p2m_drop_fn(struct p2m *p, const struct p2m_group *g);
 int must_check p2m_relinquish(struct p2m *p, gfn_t *cursor, p2m_drop_fn *drop,
                               struct work *w);
 
+struct p2m_audit {
+    unsigned bad;               /* violations */
+    /* private to audit.c */
+    struct p2m *p2m;
+    unsigned pass, level;
+    uint64_t cursor;            /* gfn */
+    uint64_t frames_gfn;        /* of a superpage: the next to look at */
+    mfn_t frames;
+    enum p2m_type frames_type;
+    uint64_t tables, count[NR_P2M_TYPES];
+};
 /**
- * p2m_audit() - P1 occupancy maps and populations match the entries; P2
+ * p2m_audit_run() - P1 occupancy maps and populations match the entries; P2
  * counts by type match; P3 every present entry's frame is RAM, allocated and
  * of the right owner; P4 table counts, places and references, and none but
  * the root is empty; P5 each entry's rights are those of its type and
- * tracking. Takes the p2m lock. Returns the number of violations.
+ * tracking. Takes the p2m lock. Preemptible; zero *@a first. Returns 0 when
+ * done, violations in @a->bad, each printed. A map that changes meanwhile is
+ * looked at again, a few times.
  */
+int must_check p2m_audit_run(struct p2m_audit *a, struct p2m *p,
+                             struct work *w);
+/** p2m_audit() - the same in one go; returns the violations. */
 unsigned p2m_audit(struct p2m *p);
