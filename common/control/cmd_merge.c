@@ -1,5 +1,5 @@
 /*
- * cmd_merge.c - share: merge pages of two domains (or of one).
+ * cmd_merge.c - share and range-share: merge pages of two domains (or of one).
  *
  * Contents are the caller's promise, as in Xen, unless equal=1 is given. Then
  * the two pages are compared first as they are, which finds most differences
@@ -204,6 +204,66 @@ static int run_share(struct job *job, struct work *w)
     return 0;
 }
 
+struct range_state {
+    bool ready;
+    uint64_t sgfn, cgfn, count;
+    struct share_range range;
+};
+
+static int parse_range_share(struct job *job, struct range_state *s)
+{
+    uint64_t end = UINT64_C(1) << P2M_GFN_BITS;
+    int err = job_word_number(job, 1, "source gfn", end - 1, &s->sgfn);
+
+    if (err == 0) {
+        err = job_word_number(job, 3, "client gfn", end - 1, &s->cgfn);
+    }
+    if (err == 0) {
+        err = job_number(job, "count", 1, 1, end - MAX(s->sgfn, s->cgfn),
+                         &s->count);
+    }
+    s->ready = err == 0;
+    return err;
+}
+
+static int run_range_share(struct job *job, struct work *w)
+{
+    struct range_state *s = JOB_STATE(job, struct range_state);
+    struct share_range *r = &s->range;
+    int err = s->ready ? 0 : parse_range_share(job, s);
+
+    if (err != 0) {
+        return err;
+    }
+    err = share_range(job->domain[0]->p2m, GFN(s->sgfn), job->domain[1]->p2m,
+                      GFN(s->cgfn), s->count, r, w);
+    job->done = r->done;
+    if (err == 0) {
+        reply_number(&job->reply, "shared", r->shared);
+        reply_number(&job->reply, "already", r->already);
+        reply_number(&job->reply, "refused", r->refused);
+    } else if (err != -ERESTART) {
+        job->has_done = true;
+        job_fail(job, err, "gfn %lu with %lu: %s", s->sgfn + r->done,
+                 s->cgfn + r->done, share_error(err));
+    }
+    return err;
+}
+
+static void end_range_share(struct job *job)
+{
+    share_range_abort(&JOB_STATE(job, struct range_state)->range);
+}
+
+static void end_share(struct job *job)
+{
+    struct merge_state *s = JOB_STATE(job, struct merge_state);
+
+    if (s->merging) {
+        share_merge_abort(&s->merge);
+    }
+}
+
 const struct command commands_merge[] = {
     { .name = "share",
       .synopsis = "SOURCE SGFN CLIENT CGFN [count=1] [stride=1] [equal=1] "
@@ -212,6 +272,12 @@ const struct command commands_merge[] = {
       .max_words = 4, .nr_domains = 2,
       .help = "merge the client's pages into the source's; equal=1 compares "
               "and takes only those that are alike",
-      .run = run_share },
+      .run = run_share, .end = end_share },
+    { .name = "range-share",
+      .synopsis = "SOURCE SGFN CLIENT CGFN [count=1]", .keys = "count",
+      .min_words = 4, .max_words = 4, .nr_domains = 2,
+      .help = "nominate and share count pairs of pages, those that cannot be "
+              "being skipped: Xen's range_share",
+      .run = run_range_share, .end = end_range_share },
     { .name = NULL },
 };

@@ -108,6 +108,33 @@ void frame_put_type_many(struct frame *f, uint32_t n)
                  memory_order_relaxed));
 }
 
+bool frame_try_share(struct frame *f, uint32_t holders)
+{
+    uint64_t refs = FRAME_ALLOCATED | 1;
+
+    BUG_ON(f->use != FRAME_GUEST);
+    /* Type references belong to references: there are none but ours. */
+    if (frame_type_count(f) != 0 ||
+        !atomic_compare_exchange_strong_explicit(
+            &f->refs, &refs, FRAME_ALLOCATED | holders, memory_order_acquire,
+            memory_order_relaxed)) {
+        return false;
+    }
+    atomic_store_explicit(&f->type, (uint64_t)FRAME_TYPE_SHARED << 56 |
+                          holders, memory_order_relaxed);
+    frame_set_use(f, FRAME_SHARED);
+    atomic_store_explicit(&f->owner, DOMID_COW, memory_order_release);
+    return true;
+}
+
+void frame_move_pages(domid_t from, uint64_t nr)
+{
+    BUG_ON(!owner_charge(DOMID_COW, nr));       /* it has no limit */
+    owner_uncharge(from, nr);
+    count_use(FRAME_GUEST, -(int64_t)nr);
+    count_use(FRAME_SHARED, (int64_t)nr);
+}
+
 int frame_set_owner(struct frame *f, domid_t to)
 {
     enum frame_use use = to == DOMID_COW ? FRAME_SHARED : FRAME_GUEST;

@@ -99,6 +99,11 @@ static inline mfn_t npte_mfn(npte_t e)
     return (e & NPTE_MFN) == NPTE_MFN ? MFN_INVALID
                                       : MFN((e & NPTE_MFN) >> PAGE_SHIFT);
 }
+/* Of an entry known to name a table. */
+static inline mfn_t npte_table_mfn(npte_t e)
+{
+    return MFN((e & NPTE_MFN) >> PAGE_SHIFT);
+}
 static inline enum p2m_type npte_type(npte_t e)
 {
     return e == 0 ? p2m_invalid

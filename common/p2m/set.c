@@ -118,6 +118,28 @@ static inline struct p2m_table *leaf_table(struct p2m_batch *b, uint64_t gfn,
     return b->leaf;
 }
 
+/* The level 1 table of @gfn as it is, or NULL: none, or a superpage. */
+static struct p2m_table *find_leaf(struct p2m_batch *b, uint64_t gfn)
+{
+    struct p2m_table *t = p2m_table_of(b->p2m->root);
+
+    if (gfn >> P2M_GFN_BITS != 0) {
+        return NULL;
+    }
+    if (b->leaf != NULL && b->leaf_base == gfn >> NPT_BITS) {
+        return b->leaf;
+    }
+    while (t->level > 1) {
+        npte_t e = p2m_table_read(t, npt_index(gfn, t->level));
+
+        if (!npte_is_table(e, t->level)) {
+            return NULL;
+        }
+        t = p2m_table_of(npte_table_mfn(e));
+    }
+    return t;
+}
+
 /* Bury a table and those below it: they hold nothing but empty tables. */
 static void bury_subtree(struct p2m_batch *b, struct p2m_table *t)
 {
@@ -190,6 +212,68 @@ void p2m_set(struct p2m_batch *b, gfn_t gfn, mfn_t mfn, unsigned order,
     if (t != NULL) {
         replace(b, t, 1, gfn.n, npte_make(mfn, type, 0, 1));
     }
+}
+
+/*
+ * Neighbours cost a quarter of single ones: one table, one notification, and
+ * counters touched only where the old type changes.
+ */
+void p2m_set_neighbours(struct p2m_batch *b, gfn_t gfn, unsigned nr,
+                 enum p2m_type type, const mfn_t *mfn, unsigned step)
+{
+    unsigned first = npt_index(gfn.n, 1), was_nr = 0, holes = 0;
+    npte_t like = npte_make(MFN(0), type, 0, 1);
+    enum p2m_type was = p2m_invalid;
+    struct p2m_table *t;
+    _Atomic npte_t *e;
+
+    BUG_ON(gfn.n >> P2M_GFN_BITS != 0 || first + nr > NPT_ENTRIES ||
+           type == p2m_invalid);
+    t = leaf_table(b, gfn.n, true);
+    e = npt_map(t->mfn);
+    for (unsigned i = first; i < first + nr; i++, mfn += step) {
+        npte_t old = atomic_load_explicit(&e[i], memory_order_relaxed);
+        npte_t new = like | mfn->n << PAGE_SHIFT;
+
+        npte_store(&e[i], new);
+        if (npte_is_hole(old)) {
+            p2m_table_occupy(t, i);
+            holes++;
+            continue;
+        }
+        if (npte_type(old) != was) {
+            counter_add(&b->p2m->count[was], -(uint64_t)was_nr);
+            was = npte_type(old);
+            was_nr = 0;
+        }
+        was_nr++;
+        b->need_flush = b->need_flush || npte_falls(old, new);
+    }
+    npt_unmap(e);
+    counter_add(&b->p2m->count[was], -(uint64_t)was_nr);
+    counter_add(&b->p2m->count[type], nr);
+    t->population += (uint16_t)holes;
+    list_remove(&t->grace.link);    /* if it was about to go, empty */
+    p2m_batch_note(b, gfn.n, nr);
+}
+
+unsigned p2m_read_neighbours(struct p2m_batch *b, gfn_t gfn, unsigned nr,
+                      struct p2m_entry *out)
+{
+    unsigned first = npt_index(gfn.n, 1);
+    struct p2m_table *t = find_leaf(b, gfn.n);
+    _Atomic npte_t *e;
+
+    if (t == NULL) {
+        return 0;
+    }
+    nr = MIN(nr, NPT_ENTRIES - first);
+    e = npt_map(t->mfn);
+    for (unsigned i = 0; i < nr; i++) {
+        out[i] = npte_decode(npte_load(&e[first + i]), 0, 1);
+    }
+    npt_unmap(e);
+    return nr;
 }
 
 void p2m_set_tracking(struct p2m_batch *b, gfn_t gfn, unsigned tracking)

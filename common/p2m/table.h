@@ -86,6 +86,17 @@ static inline struct p2m_table *p2m_table_make_writable(struct p2m_table *t)
     return t;
 }
 
+/** p2m_table_occupy() - note that entry @i is a hole no more; the population
+ *  is the caller's business. */
+static inline void p2m_table_occupy(struct p2m_table *t, unsigned i)
+{
+    _Atomic uint64_t *word = &t->occupied[i / 64];
+
+    atomic_store_explicit(word,
+        atomic_load_explicit(word, memory_order_relaxed) |
+        UINT64_C(1) << i % 64, memory_order_release);
+}
+
 /** p2m_table_write() - store entry @i, keep map and population. Returns the
  *  old one. @t is writable; the caller holds the p2m lock, so that plain
  *  stores are enough. */

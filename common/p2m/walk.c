@@ -4,6 +4,15 @@
  */
 #include "table.h"
 
+static inline npte_t npte_read(mfn_t table, unsigned i)
+{
+    _Atomic npte_t *entries = npt_map(table);
+    npte_t e = npte_load(&entries[i]);
+
+    npt_unmap(entries);
+    return e;
+}
+
 /*
  *      gfn bit  35      27 26      18 17       9 8        0
  *               level 4    level 3    level 2    level 1
@@ -14,19 +23,20 @@ struct p2m_entry p2m_lookup(const struct p2m *p, gfn_t gfn)
 {
     mfn_t table = p->root;
 
-    if (gfn.n >> P2M_GFN_BITS != 0) {
+    if (unlikely(gfn.n >> P2M_GFN_BITS != 0)) {
         return (struct p2m_entry){ MFN_INVALID, p2m_invalid, 0, 0 };
     }
-    for (unsigned level = NPT_LEVELS;; level--) {
-        _Atomic npte_t *entries = npt_map(table);
-        npte_t e = npte_load(&entries[npt_index(gfn.n, level)]);
+    /* Unrolled: every fault comes by here, and each level is a constant. */
+#pragma GCC unroll 4
+    for (unsigned level = NPT_LEVELS; level > 1; level--) {
+        npte_t e = npte_read(table, npt_index(gfn.n, level));
 
-        npt_unmap(entries);
-        if (!npte_is_table(e, level)) {
+        if (unlikely(!npte_is_table(e, level))) {
             return npte_decode(e, gfn.n, level);
         }
-        table = npte_mfn(e);
+        table = npte_table_mfn(e);
     }
+    return npte_decode(npte_read(table, npt_index(gfn.n, 1)), gfn.n, 1);
 }
 
 struct p2m_entry p2m_lookup_locked(struct p2m *p, gfn_t gfn)

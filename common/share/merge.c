@@ -1,6 +1,6 @@
 /*
- * merge.c - share: all sharers of one frame (the client) move onto another
- * (the source).
+ * merge.c - share: all sharers of one frame (the client) come to be sharers of
+ * another's (the source's).
  *
  *     start   both p2ms, both pages, each pair in order: check the handles,
  *             give the frames their roles and one hold each by the merge
@@ -10,16 +10,26 @@
  *             flush for the stretch
  *     end     roles and holds go; a frame left without sharers is freed
  *
+ * The smaller map moves: if that is the source's, and the pages really are
+ * alike (else whose contents survive could be seen), it is the client's frame
+ * that stays, and takes the source's handle over at the end. What is named in
+ * the call goes last, so that a merge that fails half way can be called again
+ * just as it was.
+ *
  * Between slices nothing is locked. The roles keep the others right: a frame
- * in a merge is never given to its last sharer (that one copies), and the
- * client takes no new sharers, so the merge ends. The merge's hold on the
- * client outlives every flush, so pairs may leave it before theirs.
+ * in a merge is never given to its last sharer (that one copies), and the one
+ * that goes takes no new sharers, so the merge ends. The merge's hold on it
+ * outlives every flush, so pairs may leave it before theirs.
  */
 #include "shared_frame.h"
+
+#include <quire/arch.h>
+#include <quire/string.h>
 
 #define GROUP 64            /* pairs copied out at once */
 #define COST_MOVE 500       /* units: one pair */
 #define COST_FLUSH 600      /* units: one stretch's lock, flush and unlock */
+#define WORTH_COMPARING 8   /* pairs saved pay for the comparison */
 
 /* The page locks of both are held. */
 static int claim_roles(struct shared_frame *s, struct shared_frame *c)
@@ -43,39 +53,76 @@ static int claim_roles(struct shared_frame *s, struct shared_frame *c)
     return 0;
 }
 
+static bool is_alike(const struct shared_frame *s, const struct shared_frame *c)
+{
+    const void *ps = arch_map_frame(shared_mfn(s));
+    const void *pc = arch_map_frame(shared_mfn(c));
+    bool alike = memcmp(ps, pc, PAGE_SIZE) == 0;
+
+    arch_unmap_frame(pc);
+    arch_unmap_frame(ps);
+    return alike;
+}
+
+/* The page locks of both are held, and so are the p2ms' of their gfns. */
+static int choose(struct share_merge *m, struct shared_frame *s,
+                  struct rmap_pair sname, struct shared_frame *c,
+                  struct rmap_pair cname)
+{
+    bool swap = rmap_count(&c->rmap) >=
+                    rmap_count(&s->rmap) + WORTH_COMPARING && is_alike(s, c);
+    int err = swap ? claim_roles(c, s) : claim_roles(s, c);
+
+    if (err == 0) {
+        *m = (struct share_merge){
+            .started = true,
+            .takes_handle = swap,
+            .stays = swap ? c : s,
+            .goes = swap ? s : c,
+            .last = swap ? sname : cname,
+        };
+    }
+    return err;
+}
+
 static int merge_start(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
                        struct p2m *cp, gfn_t cgfn, share_handle_t ch,
                        struct share_merge *m)
 {
+    struct rmap_pair sname = { sp->owner, sgfn }, cname = { cp->owner, cgfn };
     struct p2m_entry se, ce;
     struct shared_frame *s, *c;
     int err;
 
-    if (sp->trust_group != cp->trust_group) {
-        return -EPERM;
-    }
     spin_lock_pair(&sp->lock, &cp->lock);
     se = p2m_lookup_locked(sp, sgfn);
     ce = p2m_lookup_locked(cp, cgfn);
     s = shared_frame_at(&se);
     c = shared_frame_at(&ce);
-    if (s == NULL || s->link.handle != sh) {
-        err = -ENOEXEC;
-    } else if (c == NULL || c->link.handle != ch) {
-        err = -EBADF;
-    } else if (s == c) {
-        err = -EEXIST;
+    if (s == NULL || c == NULL) {
+        err = s == NULL || s->link.handle != sh ? -ENOEXEC : -EBADF;
     } else {
         spin_lock_pair(&s->lock, &c->lock);
-        err = claim_roles(s, c);
+        err = s->link.handle != sh ? -ENOEXEC :
+              c->link.handle != ch ? -EBADF :
+              s == c ? -EEXIST : choose(m, s, sname, c, cname);
         spin_unlock_pair(&s->lock, &c->lock);
     }
     spin_unlock_pair(&sp->lock, &cp->lock);
-    if (err == 0) {
-        *m = (struct share_merge){ .started = true, .source = s,
-                                   .client = c };
-    }
     return err;
+}
+
+/* The frame that goes has no sharers left: its name is the other's now. Both
+ * page locks are held. */
+static void settle_handles(struct share_merge *m)
+{
+    share_handle_t name = m->goes->link.handle;
+
+    if (m->takes_handle && rmap_count(&m->goes->rmap) == 0) {
+        m->goes->link.handle = m->stays->link.handle;
+        m->stays->link.handle = name;
+        m->takes_handle = false;
+    }
 }
 
 static void leave_role(struct shared_frame *sf)
@@ -93,32 +140,36 @@ static void leave_role(struct shared_frame *sf)
 
 static void merge_end(struct share_merge *m)
 {
-    leave_role(m->client);
-    leave_role(m->source);
+    spin_lock_pair(&m->stays->lock, &m->goes->lock);
+    settle_handles(m);          /* the last may have left by itself */
+    spin_unlock_pair(&m->stays->lock, &m->goes->lock);
+    leave_role(m->goes);
+    leave_role(m->stays);
     m->started = false;
 }
 
-/* Move one pair, if its gfn still maps the client. Its p2m lock is held. */
+/* Move one pair, if its gfn still maps the frame. Its p2m lock is held. */
 static int move_pair(struct p2m_batch *b, struct share_merge *m,
                      struct rmap_pair pair)
 {
-    struct shared_frame *s = m->source, *c = m->client;
+    struct shared_frame *to = m->stays, *from = m->goes;
     struct p2m_entry e = p2m_lookup_locked(b->p2m, pair.gfn);
     int err;
 
-    if (shared_frame_at(&e) != c) {
+    if (shared_frame_at(&e) != from) {
         return 0;           /* unshared or dropped meanwhile */
     }
-    spin_lock_pair(&s->lock, &c->lock);
-    err = shared_frame_hold(s);
+    spin_lock_pair(&to->lock, &from->lock);
+    err = shared_frame_hold(to);
     if (err == 0) {
-        err = rmap_move(&s->rmap, &c->rmap, pair);
+        err = rmap_move(&to->rmap, &from->rmap, pair);
         /* Each of them is held by the merge. */
-        BUG_ON(shared_frame_release(err == 0 ? c : s));
+        BUG_ON(shared_frame_release(err == 0 ? from : to));
+        settle_handles(m);
     }
-    spin_unlock_pair(&s->lock, &c->lock);
+    spin_unlock_pair(&to->lock, &from->lock);
     if (err == 0) {
-        p2m_set(b, pair.gfn, shared_mfn(s), P2M_ORDER_4K, p2m_ram_shared);
+        p2m_set(b, pair.gfn, shared_mfn(to), P2M_ORDER_4K, p2m_ram_shared);
         share_count(&share_totals.moved, 1);
         m->moved++;
     }
@@ -151,16 +202,34 @@ static int move_stretch(struct share_merge *m, const struct rmap_pair *pairs,
     return err;
 }
 
+/* Copy a group out; m->last is in it only when it is the last. */
+static unsigned take_group(struct share_merge *m, struct rmap_pair *pairs)
+{
+    unsigned nr, kept = 0;
+    uint64_t all;
+
+    spin_lock(&m->goes->lock);
+    all = rmap_count(&m->goes->rmap);
+    nr = rmap_take(&m->goes->rmap, pairs, GROUP);
+    spin_unlock(&m->goes->lock);
+    for (unsigned i = 0; i < nr; i++) {
+        bool is_last = pairs[i].domain == m->last.domain &&
+                       gfn_eq(pairs[i].gfn, m->last.gfn);
+
+        if (!is_last || all == 1) {
+            pairs[kept++] = pairs[i];
+        }
+    }
+    return kept;
+}
+
 /* Move one group. 1: there are none left. */
 static int move_group(struct share_merge *m, struct work *w)
 {
     struct rmap_pair pairs[GROUP];
-    unsigned nr, end;
+    unsigned nr = take_group(m, pairs), end;
     int err = 0;
 
-    spin_lock(&m->client->lock);
-    nr = rmap_take(&m->client->rmap, pairs, GROUP);
-    spin_unlock(&m->client->lock);
     for (unsigned i = 0; err == 0 && i < nr; i = end) {
         for (end = i + 1; end < nr; end++) {
             if (pairs[end].domain != pairs[i].domain) {

@@ -9,8 +9,7 @@
  */
 #include "shared_frame.h"
 
-/* Whether @e of @p is memory that may be shared at all. */
-static int check_entry(const struct p2m *p, const struct p2m_entry *e)
+int share_check_private(const struct p2m *p, const struct p2m_entry *e)
 {
     const struct frame *f;
 
@@ -24,10 +23,7 @@ static int check_entry(const struct p2m *p, const struct p2m_entry *e)
     if (frame_owner(f) != p->owner) {
         return -EINVAL;
     }
-    if (f->refs != (FRAME_ALLOCATED | 1) || frame_type_count(f) != 0) {
-        return -E2BIG;
-    }
-    return 0;
+    return frame_is_exclusive(f) ? 0 : -E2BIG;
 }
 
 static int make_shared(struct p2m_batch *b, gfn_t gfn,
@@ -47,11 +43,10 @@ static int make_shared(struct p2m_batch *b, gfn_t gfn,
     }
     p2m_set(b, gfn, e->mfn, P2M_ORDER_4K, p2m_ram_shared);
     p2m_batch_flush(b);
-    err = shared_frame_publish(sf);
-    if (err != 0) {
+    if (shared_frame_publish(sf) != 0) {
         p2m_set(b, gfn, e->mfn, P2M_ORDER_4K, p2m_ram_rw);
         shared_frame_put(sf);
-        return err;
+        return -E2BIG;
     }
     share_count(&share_totals.nominates, 1);
     *h = sf->link.handle;
@@ -70,7 +65,7 @@ int share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h)
         *h = shared_frame_at(&e)->link.handle;
         err = 0;
     } else {
-        err = check_entry(p, &e);
+        err = share_check_private(p, &e);
         if (err == 0) {
             err = make_shared(&b, gfn, &e, h);
         }

@@ -56,40 +56,81 @@ struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first)
     return sf;
 }
 
-int shared_frame_link(struct shared_frame *sf)
+/* [sharelist] False: somebody else refers to the frame. The counts of pages
+ * and records are the caller's. */
+static bool link(struct shared_frame *sf, uint64_t *pairs)
 {
     struct frame *f = shared_frame_frame(sf);
-    int err;
+    uint32_t holders = (uint32_t)rmap_count(&sf->rmap);
 
-    if (f->refs != (FRAME_ALLOCATED | 1) ||
-        frame_get_type(f, FRAME_TYPE_SHARED) != 0) {
-        return -E2BIG;
-    }
-    err = frame_set_owner(f, DOMID_COW);
-    if (err != 0) {
-        frame_put_type(f);
-        return err;
+    if (!frame_try_share(f, holders)) {
+        return false;
     }
     f->user = sf;
-    if (rmap_count(&sf->rmap) == 2) {
-        BUG_ON(shared_frame_hold(sf) != 0);
-    }
     sf->link.handle = ++last_handle;
     list_append(&shared_frames, &sf->link.link);
+    *pairs += holders;
+    return true;
+}
+
+int shared_frame_link(struct shared_frame *sf)
+{
+    domid_t owner = frame_owner(shared_frame_frame(sf));
+    uint64_t pairs = 0;
+
+    if (!link(sf, &pairs)) {
+        return -E2BIG;
+    }
+    frame_move_pages(owner, 1);
     share_count(&share_totals.frames, 1);
     return 0;
 }
 
-int shared_frame_publish(struct shared_frame *sf)
+uint64_t shared_frames_publish(struct shared_frame *const *sf, unsigned nr,
+                               domid_t owner)
 {
-    int err;
+    uint64_t done = 0, frames = 0, pairs = 0;
 
     spin_lock(&shared_frames_lock);
-    err = shared_frame_link(sf);
-    spin_unlock(&shared_frames_lock);
-    if (err == 0) {
-        share_count(&share_totals.added, 1);
+    for (unsigned i = 0; i < nr; i++) {
+        if (sf[i] != NULL && link(sf[i], &pairs)) {
+            done |= UINT64_C(1) << i;
+            frames++;
+        }
     }
+    if (frames != 0) {
+        frame_move_pages(owner, frames);
+        share_count(&share_totals.frames, frames);
+    }
+    spin_unlock(&shared_frames_lock);
+    share_count(&share_totals.added, pairs);
+    return done;
+}
+
+int shared_frame_publish(struct shared_frame *sf)
+{
+    domid_t owner = frame_owner(shared_frame_frame(sf));
+
+    return shared_frames_publish(&sf, 1, owner) != 0 ? 0 : -E2BIG;
+}
+
+int shared_frame_insert(struct shared_frame *sf, struct rmap_pair pair)
+{
+    int err = -EAGAIN;
+
+    spin_lock(&sf->lock);
+    if (sf->role != SHARED_CLIENT) {
+        err = shared_frame_hold(sf);
+    }
+    if (err == 0) {
+        err = rmap_insert(&sf->rmap, pair);
+        if (err == 0) {
+            share_count(&share_totals.added, 1);
+        } else {
+            BUG_ON(shared_frame_release(sf));   /* there are other sharers */
+        }
+    }
+    spin_unlock(&sf->lock);
     return err;
 }
 

@@ -30,7 +30,7 @@ enum shared_role {
 struct shared_frame {
     struct spinlock lock;   /* the page lock: SHARE, key mfn */
     struct rmap rmap;       /* [page] */
-    struct share_link link; /* handle: constant while linked */
+    struct share_link link; /* handle: a merge may change it */
     _Atomic uint32_t refs;  /* (a) one while linked, one each who looks */
     uint8_t role;           /* [page] enum shared_role */
     _Atomic uint8_t scan;   /* (a) the scanner's marks; scanner.h */
@@ -85,13 +85,17 @@ static inline struct shared_frame *shared_frame_at(const struct p2m_entry *e)
  *  NULL: no memory. Undone by shared_frame_put(). */
 struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first);
 /**
- * shared_frame_publish() - give the frame to DOMID_COW, type it, link the
- * record, give it a handle. -E2BIG: the frame is in use elsewhere (nothing
- * changed).
+ * shared_frames_publish() - give the frames of @sf[0 .. @nr) (up to 64; NULL:
+ * none) from @owner to DOMID_COW, with a hold for each of their pairs; link
+ * the records, give them handles. Returns the map of those that were done; the
+ * other frames are in use elsewhere, and nothing changed with them.
  */
+uint64_t must_check shared_frames_publish(struct shared_frame *const *sf,
+                                          unsigned nr, domid_t owner);
+/** shared_frame_publish() - the same for one: 0, or -E2BIG. */
 int must_check shared_frame_publish(struct shared_frame *sf);
-/** shared_frame_link() - the same for a record of one or two pairs, under the
- *  list's lock; the caller counts the pairs. */
+/** shared_frame_link() - the same under the list's lock; the caller counts the
+ *  pairs. */
 int must_check shared_frame_link(struct shared_frame *sf);
 /**
  * shared_frame_retire() - the end of a record whose last holder lets go: the
@@ -109,12 +113,21 @@ int must_check shared_frame_hold(struct shared_frame *sf);
 bool must_check shared_frame_release(struct shared_frame *sf);
 /** shared_frame_release_many() - the same for @n holders at once. */
 bool must_check shared_frame_release_many(struct shared_frame *sf, uint32_t n);
+/** shared_frame_insert() - put @pair in, with a hold, under its p2m's lock.
+ *  -EAGAIN: the client of a merge; -EOVERFLOW, -ENOMEM. */
+int must_check shared_frame_insert(struct shared_frame *sf,
+                                   struct rmap_pair pair);
 /** shared_frame_remove() - take @pair out, and its hold. No processor may
  *  reach the frame through it any more. True: it was the last. */
 bool shared_frame_remove(struct shared_frame *sf, struct rmap_pair pair);
 
 void shared_frame_get(struct shared_frame *sf);
 void shared_frame_put(struct shared_frame *sf);
+
+/** share_check_private() - whether @e of @p is a page that may be nominated:
+ *  0, -ENOENT, -EINVAL or -E2BIG. share.c */
+int must_check share_check_private(const struct p2m *p,
+                                   const struct p2m_entry *e);
 
 /* The list of all, oldest first, and its lock. */
 extern struct list shared_frames;

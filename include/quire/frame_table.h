@@ -114,6 +114,21 @@ static inline uint64_t frame_type_count(const struct frame *f)
  */
 int must_check frame_set_owner(struct frame *f, domid_t to);
 
+/**
+ * frame_try_share() - make a domain's frame DOMID_COW's, of type SHARED, with
+ * @holders references and type references. False: somebody else refers to it,
+ * nothing changed. The page counts stay behind: frame_move_pages() moves those
+ * of many at once. The caller's locks keep them together.
+ */
+bool must_check frame_try_share(struct frame *f, uint32_t holders);
+/** frame_move_pages() - @nr pages of @from's have become DOMID_COW's. */
+void frame_move_pages(domid_t from, uint64_t nr);
+/** frame_is_exclusive() - nobody but its owner refers to @f. */
+static inline bool frame_is_exclusive(const struct frame *f)
+{
+    return f->refs == (FRAME_ALLOCATED | 1) && frame_type_count(f) == 0;
+}
+
 /* Boot: called once by arch, before any other function of mem/. */
 struct ram_range { mfn_t start; uint64_t nr; };
 /**

@@ -167,6 +167,17 @@ int must_check p2m_batch_reserve(struct p2m_batch *b, gfn_t gfn, uint64_t nr,
  */
 void p2m_set(struct p2m_batch *b, gfn_t gfn, mfn_t mfn, unsigned order,
              enum p2m_type type);
+/**
+ * p2m_set_neighbours() - p2m_set() for @nr neighbouring 4K gfns, all in one 2M range:
+ * the i-th maps to mfn[i * @step] (step 0: all the same frame). @type is one
+ * with a frame; superpages must be split, tables reserved.
+ */
+void p2m_set_neighbours(struct p2m_batch *b, gfn_t gfn, unsigned nr,
+                 enum p2m_type type, const mfn_t *mfn, unsigned step);
+/** p2m_read_neighbours() - p2m_lookup_locked() for up to @nr neighbours; how many.
+ *  It ends with their 2M range. 0: no 4K entries there. */
+unsigned p2m_read_neighbours(struct p2m_batch *b, gfn_t gfn, unsigned nr,
+                      struct p2m_entry *out);
 /** p2m_set_tracking() - change the reasons of one gfn that is not a hole; in a
  *  superpage it splits, which must have been reserved. */
 void p2m_set_tracking(struct p2m_batch *b, gfn_t gfn, unsigned tracking);

@@ -45,16 +45,22 @@ struct shared_frame;        /* common/share/shared_frame.h */
 struct share_merge {        /* cursor of a merge; zero it, keep it */
     bool started;
     uint64_t moved;         /* sharers moved so far */
-    struct shared_frame *source, *client;   /* private to merge.c */
+    /* private to merge.c */
+    bool takes_handle;      /* the frame that stays takes the other's */
+    struct shared_frame *stays, *goes;
+    struct rmap_pair last;  /* of the frame that goes, named in the call */
 };
 /**
- * share_frames() - move all sharers of (@cp, @cgfn, @ch) onto the frame of
- * (@sp, @sgfn, @sh). Contents are the caller's promise, as in Xen.
+ * share_frames() - make all sharers of (@cp, @cgfn, @ch) and those of (@sp,
+ * @sgfn, @sh) sharers of one frame, whose handle is @sh; @ch is dead then. The
+ * smaller of the two sets moves. Contents are the caller's promise, as in Xen:
+ * if they differ after all, the source's survive.
  * Preemptible: the cursor is @m; it owns references until 0 or an error.
  * -ENOEXEC, -EBADF: the handle does not name the frame behind its gfn now;
  * -EEXIST: one frame already; -EAGAIN: one of them is in another merge;
- * -EOVERFLOW: the source has 2^32 sharers. Only the last can come after
- * sharers were moved; those stay, each whole.
+ * -EPERM: different trust groups. -EOVERFLOW, the frame has 2^32 sharers, and
+ * -ENOMEM can come after sharers were moved; those stay, each whole, and the
+ * same call may be made again.
  */
 int must_check share_frames(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
                             struct p2m *cp, gfn_t cgfn, share_handle_t ch,
@@ -62,6 +68,28 @@ int must_check share_frames(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
 /** share_merge_abort() - give up a merge that returned -ERESTART; what was
  *  moved stays moved. */
 void share_merge_abort(struct share_merge *m);
+
+struct share_range {        /* cursor of share_range(); zero it, keep it */
+    uint64_t done;              /* pairs dealt with, of nr */
+    uint64_t shared;            /* one frame now, two before */
+    uint64_t already;           /* one frame before */
+    uint64_t refused;           /* cannot be shared: a hole, no RAM, in use */
+    share_handle_t sh, ch;      /* the pair under way, if ... */
+    struct share_merge merge;   /* ... this has started */
+};
+/**
+ * share_range() - XENMEM_sharing_op_range_share: nominate @sgfn + i of @sp
+ * and @cgfn + i of @cp and share them, for each i < @nr. Contents are the
+ * caller's promise. Pairs that cannot be shared are counted and left alone,
+ * as in Xen. Preemptible: the cursor is @r, and r->done says how far it came
+ * when there is an error. -ERANGE: no such gfns; -EPERM; -ENOMEM; -ESRCH: a
+ * domain is being destroyed.
+ */
+int must_check share_range(struct p2m *sp, gfn_t sgfn, struct p2m *cp,
+                           gfn_t cgfn, uint64_t nr, struct share_range *r,
+                           struct work *w);
+/** share_range_abort() - give up one that returned -ERESTART. */
+void share_range_abort(struct share_range *r);
 /** share_add_physmap() - map the shared frame at a hole of @cp. -ERANGE: no
  *  such gfn; -ESRCH: @cp is being destroyed; -EAGAIN: the frame is the client
  *  of a merge. */
@@ -124,7 +152,7 @@ int must_check share_debug_mfn(mfn_t mfn, struct share_info *info);
 /* A place in the list of all shared frames: a frame's, or an audit's. */
 struct share_link {
     struct list link;           /* [sharelist] */
-    share_handle_t handle;      /* 0: no frame (any more) */
+    _Atomic share_handle_t handle;      /* 0: no frame (any more) */
 };
 
 struct share_audit {

@@ -32,7 +32,10 @@ static struct {
     /* A merge under way. */
     bool merging;
     struct share_merge merge;
-    unsigned sd, sg, cd, cg, source, client;
+    unsigned sd, sg, cd, cg, source, client, goes;
+    bool swapped;           /* the client's frame stays, under its handle
+                             * until the other has no sharers left */
+    mfn_t goes_mfn;
     char log[64][80];
     unsigned nr_log;
 } m;
@@ -195,7 +198,7 @@ static bool failed(int err)
     bool hit = host_alloc_failed();
 
     host_fail_alloc_at(0);
-    REQUIRE(!hit || err == -ENOMEM || err == 0);
+    REQUIRE(!hit || err == -ENOMEM || err == -ERESTART || err == 0);
     return hit && err == -ENOMEM;
 }
 
@@ -246,12 +249,16 @@ static void start_merge(void)
     share_handle_t sh = handle_for(&s), ch = handle_for(&c);
     unsigned sp = s.c->page, cp = c.c->page;
     struct work w = { .left = 1 };
+    bool swapped;
     int want, err;
 
     if (s.c->kind == PRIVATE && c.c->kind == SHARED) {
         return;         /* common and dull */
     }
     m.merge = (struct share_merge){ 0 };
+    swapped = names(&s, sh) && names(&c, ch) && m.value[sp] == m.value[cp] &&
+              sharers(cp) >= sharers(sp) + 8;
+    m.goes_mfn = p2m_lookup(swapped ? s.p : c.p, swapped ? s.gfn : c.gfn).mfn;
     err = share_frames(s.p, s.gfn, sh, c.p, c.gfn, ch, &m.merge, &w);
     NOTE("share d%u gfn %lu (%lu), d%u gfn %lu (%lu): %d", s.d, s.gfn.n, sh,
          c.d, c.gfn.n, ch, err);
@@ -263,30 +270,55 @@ static void start_merge(void)
         m.merging = true;
         m.source = sp;
         m.client = cp;
+        m.swapped = swapped;
+        m.goes = m.swapped ? sp : cp;
         m.sd = s.d, m.sg = s.g, m.cd = c.d, m.cg = c.g;
+    }
+}
+
+/* The client's frame has taken the source's handle: it is that page now. */
+static void follow_handles(void)
+{
+    bool renamed = false;
+
+    for (unsigned i = 0; m.swapped && i < DOMAINS * GFNS; i++) {
+        struct cell *c = &m.cell[i / GFNS][i % GFNS];
+        share_handle_t h;
+
+        if (c->kind == SHARED && c->page == m.client) {
+            REQUIRE(share_handle(m.p[i / GFNS], gfn_of(i % GFNS), &h) == 0);
+            REQUIRE(!renamed || h == m.handle[m.source]);
+            if (h == m.handle[m.source]) {
+                REQUIRE(renamed || sharers(m.source) == 0);
+                renamed = true;
+                c->page = m.source;
+            }
+        }
+    }
+    if (renamed) {
+        m.swapped = false;
+        m.goes = m.client;
     }
 }
 
 /* A merge has moved some pairs, no matter which: see which. */
 static void follow_merge(uint64_t moved)
 {
+    unsigned stays = m.source + m.client - m.goes;
     uint64_t seen = 0;
 
-    for (unsigned d = 0; d < DOMAINS; d++) {
-        for (unsigned g = 0; g < GFNS; g++) {
-            struct cell *c = &m.cell[d][g];
-            share_handle_t h;
+    for (unsigned i = 0; i < DOMAINS * GFNS; i++) {
+        struct cell *c = &m.cell[i / GFNS][i % GFNS];
 
-            if (c->kind == SHARED && c->page == m.client) {
-                REQUIRE(share_handle(m.p[d], gfn_of(g), &h) == 0);
-                if (h != m.handle[m.client]) {
-                    c->page = m.source;
-                    seen++;
-                }
-            }
+        if (c->kind == SHARED && c->page == m.goes &&
+            !mfn_eq(p2m_lookup(m.p[i / GFNS], gfn_of(i % GFNS)).mfn,
+                    m.goes_mfn)) {
+            c->page = stays;
+            seen++;
         }
     }
     REQUIRE(seen == moved);
+    follow_handles();
 }
 
 static void step_merge(bool whole)
@@ -299,19 +331,20 @@ static void step_merge(bool whole)
                        m.p[m.cd], gfn_of(m.cg), m.handle[m.client], &m.merge,
                        whole ? NULL : &w);
     NOTE("... share: %d, %lu moved", err, m.merge.moved);
-    REQUIRE(!failed(err));
-    REQUIRE(err == 0 || (err == -ERESTART && !whole));
-    follow_merge(m.merge.moved - before);
-    if (err == 0) {
-        REQUIRE(sharers(m.client) == 0);
-        m.merging = false;
+    if (failed(err)) {
+        REQUIRE(sharers(m.goes) > 0);   /* what was named, at least */
     }
+    REQUIRE(err == 0 || err == -ENOMEM || (err == -ERESTART && !whole));
+    follow_merge(m.merge.moved - before);
+    REQUIRE(err != 0 || sharers(m.client) == 0);
+    m.merging = err == -ERESTART;
 }
 
 static void abort_merge(void)
 {
     NOTE("abort the merge");
     share_merge_abort(&m.merge);
+    follow_handles();
     m.merging = false;
 }
 
@@ -319,8 +352,8 @@ static void do_merge(void)
 {
     uint64_t moved;
 
-    host_fail_alloc_at(0);      /* merging allocates nothing */
     if (!m.merging) {
+        host_fail_alloc_at(0);
         start_merge();
         moved = m.merge.moved;
         if (m.merging) {
@@ -349,7 +382,7 @@ static void do_add(void)
     } while (err == -ERESTART);
     NOTE("add d%u gfn %lu (%lu), d%u gfn %lu x %lu / %lu: %d after %lu", s.d,
          s.gfn.n, sh, c.d, c.gfn.n, nr, stride, err, done);
-    if (!names(&s, sh) || (m.merging && s.c->page == m.client)) {
+    if (!names(&s, sh) || (m.merging && s.c->page == m.goes)) {
         REQUIRE(failed(err) || err == (names(&s, sh) ? -EAGAIN : -ENOEXEC));
         REQUIRE(done == 0);
         return;
@@ -366,6 +399,111 @@ static void do_add(void)
     } else if (done == nr) {
         REQUIRE(err == 0);
     }
+}
+
+/* One pair of a range: as nominate, nominate and share would have it, but
+ * that a private client joins even the source of a merge. */
+static void pair_shared(struct cell *s, struct cell *c, uint64_t n[3])
+{
+    unsigned gone = c->page;
+
+    if (s->kind == HOLE || c->kind == HOLE) {
+        s->kind = s->kind == HOLE ? HOLE : SHARED;
+        n[2]++;
+        return;
+    }
+    bool joins = c->kind == PRIVATE && s != c &&
+                 !(m.merging && s->kind == SHARED && s->page == m.goes);
+
+    s->kind = c->kind = SHARED;
+    if (s->page == gone) {
+        n[1]++;
+    } else if (!joins && (in_merge(s->page) || in_merge(gone))) {
+        n[2]++;
+    } else {
+        n[0]++;
+        for (unsigned i = 0; i < DOMAINS * GFNS; i++) {
+            struct cell *t = &m.cell[i / GFNS][i % GFNS];
+
+            if (t->kind == SHARED && t->page == gone) {
+                t->page = s->page;
+            }
+        }
+    }
+}
+
+/* Pages that have become shared in a way that named no handle. */
+static void learn_handles(void)
+{
+    for (unsigned d = 0; d < DOMAINS; d++) {
+        for (unsigned g = 0; g < GFNS; g++) {
+            struct cell *c = &m.cell[d][g];
+            share_handle_t h;
+
+            if (c->kind == SHARED && m.handle[c->page] == 0) {
+                REQUIRE(share_handle(m.p[d], gfn_of(g), &h) == 0);
+                for (unsigned i = 0; i < m.nr_pages; i++) {
+                    REQUIRE(m.handle[i] != h);
+                }
+                m.handle[c->page] = h;
+            }
+        }
+    }
+}
+
+/* No memory for one gfn of a pair: it has been nominated, at most ... */
+static void pair_failed(struct p2m *p, uint64_t gfn, struct cell *c)
+{
+    share_handle_t h;
+
+    if (c->kind == PRIVATE && share_handle(p, GFN(gfn), &h) == 0) {
+        c->kind = SHARED;
+    }
+}
+
+/* ... or some sharers of one page have moved to the other. */
+static void part_moved(unsigned a, unsigned b)
+{
+    for (unsigned i = 0; i < DOMAINS * GFNS; i++) {
+        struct cell *c = &m.cell[i / GFNS][i % GFNS];
+        share_handle_t h;
+
+        if (c->kind == SHARED && (c->page == a || c->page == b)) {
+            REQUIRE(share_handle(m.p[i / GFNS], gfn_of(i % GFNS), &h) == 0);
+            c->page = h == m.handle[a] ? a : b;
+        }
+    }
+}
+
+static void do_range(void)
+{
+    struct at s = somewhere(), c = somewhere();
+    uint64_t nr = 1 + below(20), n[3] = { 0, 0, 0 };
+    struct share_range r = { 0 };
+    int err;
+
+    nr = MIN(nr, GFNS - MAX(s.g, c.g));
+    do {
+        struct work w = { .left = (int64_t)below(10000) };
+
+        err = share_range(s.p, s.gfn, c.p, c.gfn, nr, &r, &w);
+        REQUIRE(nr_locks_held() == 0);
+    } while (err == -ERESTART);
+    NOTE("range d%u gfn %lu, d%u gfn %lu, %lu: %d after %lu", s.d, s.gfn.n,
+         c.d, c.gfn.n, nr, err, r.done);
+    for (uint64_t i = 0; i < r.done; i++) {
+        pair_shared(s.c + i, c.c + i, n);
+    }
+    REQUIRE(r.shared == n[0] && r.already == n[1] && r.refused == n[2]);
+    if (failed(err)) {
+        pair_failed(s.p, s.gfn.n + r.done, s.c + r.done);
+        pair_failed(c.p, c.gfn.n + r.done, c.c + r.done);
+        learn_handles();
+        part_moved(s.c[r.done].page, c.c[r.done].page);
+    } else {
+        REQUIRE(err == 0 && r.done == nr);
+    }
+    learn_handles();
 }
 
 static int want_unshare(const struct at *a)
@@ -501,7 +639,7 @@ static void one_step(void)
 {
     static void (*const steps[])(void) = {
         do_nominate, do_nominate, do_nominate, do_merge, do_merge, do_merge,
-        do_merge, do_merge, do_merge, do_add, do_add, do_unshare, do_write,
+        do_merge, do_merge, do_merge, do_add, do_add, do_range, do_unshare, do_write,
         do_write, do_read, do_change, do_limit,
     };
 

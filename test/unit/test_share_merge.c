@@ -12,7 +12,7 @@ static struct p2m *d[DOMAINS];
  * in every domain, from 100 and 1000 on. */
 #define SOURCE 100u
 #define CLIENT 1000u
-#define LAST (CLIENT + 9)     /* of 10 clients: d[0]'s, and the last moved */
+#define LAST 1u             /* the client's gfn in the call moves last */
 
 static struct { share_handle_t sh, ch; struct share_merge m; } x;
 
@@ -318,10 +318,121 @@ TEST(an_aborted_merge_leaves_both_whole)
     CHECK_EQ(stats().sharers, 5 + 20 + 2);
     CHECK_EQ(stats().shares, 0);
     x.m = (struct share_merge){ 0 };
-    CHECK_EQ(share_frames(d[0], GFN(0), x.sh, d[1], GFN(CLIENT + 19), x.ch,
-                          &x.m, NULL), 0);      /* one that did not move */
+    CHECK_EQ(merge(NULL), 0);       /* what it names did not move */
     CHECK_EQ(stats().shared_frames, 1);
     teardown();
+}
+
+/* ---- the client has more sharers: its frame stays ------------------------ */
+
+/* As setup(), but both pages are alike. */
+static void setup_alike(unsigned sources, unsigned clients)
+{
+    setup(sources, clients);
+    test_fill(p2m_lookup(d[0], GFN(1)).mfn, 0);
+}
+
+TEST(the_smaller_map_moves)
+{
+    for (unsigned more = 7; more < 10; more++) {
+        mfn_t source, client;
+
+        setup_alike(5, 5 + more);
+        source = p2m_lookup(d[0], GFN(0)).mfn;
+        client = p2m_lookup(d[0], GFN(1)).mfn;
+        CHECK_EQ(merge(NULL), 0);
+        CHECK_EQ(x.m.moved, more >= 8 ? 6 : 6 + more);
+        CHECK(mfn_eq(p2m_lookup(d[0], GFN(0)).mfn,
+                     more >= 8 ? client : source));
+        CHECK_EQ(test_nominate(d[0], 0), x.sh);
+        CHECK_EQ(test_nominate(d[0], 1), x.sh);
+        CHECK_EQ(test_sharers(d[0], 1), 12 + more);
+        CHECK_EQ(share_add_physmap(d[0], GFN(1), x.ch, d[1], GFN(77)),
+                 -ENOEXEC);
+        CHECK_EQ(share_add_physmap(d[0], GFN(0), x.sh, d[1], GFN(77)), 0);
+        CHECK_EQ(stats().shared_frames, 1);
+        teardown();
+    }
+}
+
+/* Then it would be seen whose contents survive. */
+TEST(the_source_stays_if_the_pages_differ)
+{
+    mfn_t source;
+
+    setup(0, 30);
+    source = p2m_lookup(d[0], GFN(0)).mfn;
+    CHECK_EQ(merge(NULL), 0);
+    CHECK(mfn_eq(p2m_lookup(d[0], GFN(1)).mfn, source));
+    CHECK(test_gfn_is(d[0], 1, 0));
+    teardown();
+}
+
+TEST(half_way_both_handles_are_as_they_were)
+{
+    setup_alike(9, 40);
+    merge_halfway(4);
+    CHECK_EQ(test_nominate(d[0], 0), x.sh);
+    CHECK_EQ(test_nominate(d[0], 1), x.ch);
+    CHECK_EQ(share_add_physmap(d[0], GFN(0), x.sh, d[1], GFN(77)), -EAGAIN);
+    CHECK_EQ(share_add_physmap(d[0], GFN(1), x.ch, d[1], GFN(77)), 0);
+    test_share_audit_all();
+    share_merge_abort(&x.m);
+    test_share_audit_all();
+    x.m = (struct share_merge){ 0 };
+    CHECK_EQ(merge(NULL), 0);               /* the very same call */
+    CHECK_EQ(x.m.moved, 6);
+    CHECK_EQ(test_sharers(d[1], 77), 9 + 40 + 2 + 1);
+    CHECK_EQ(test_nominate(d[1], 77), x.sh);
+    teardown();
+}
+
+TEST(the_last_to_move_leaves_by_itself)
+{
+    setup_alike(0, 20);
+    x.m = (struct share_merge){ 0 };
+    CHECK_EQ(share_add_physmap(d[0], GFN(0), x.sh, d[1], GFN(78)), 0);
+    merge_halfway(1);
+    test_share_write(d[0], 0, 800);
+    CHECK_EQ(test_nominate(d[0], 1), x.ch);
+    CHECK_EQ(merge(NULL), 0);
+    CHECK_EQ(test_nominate(d[0], 1), x.sh);
+    CHECK_EQ(test_nominate(d[1], 78), x.sh);
+    CHECK(test_gfn_is(d[0], 0, 800) && test_gfn_is(d[1], 78, 0));
+    teardown();
+}
+
+TEST(no_memory_half_way_and_the_same_call_again)
+{
+    for (unsigned alike = 0; alike < 2; alike++) {
+        for (unsigned at = 1;; at++) {
+            bool hit;
+            int err;
+
+            setup(30 * alike, 60);
+            if (alike != 0) {
+                test_fill(p2m_lookup(d[0], GFN(1)).mfn, 0);
+            }
+            host_fail_alloc_at(at);
+            err = merge(NULL);
+            hit = host_alloc_failed();
+            host_fail_alloc_at(0);
+            CHECK(err == 0 || (hit && err == -ENOMEM));
+            test_share_audit_all();
+            if (err != 0) {
+                CHECK_EQ(stats().shared_frames, 2);
+                x.m = (struct share_merge){ 0 };
+                CHECK_EQ(merge(NULL), 0);
+            }
+            CHECK_EQ(stats().shared_frames, 1);
+            CHECK_EQ(test_sharers(d[0], 1), 62 + 30 * alike);
+            CHECK_EQ(test_nominate(d[0], 1), x.sh);
+            teardown();
+            if (!hit) {
+                break;
+            }
+        }
+    }
 }
 
 /* The source is full to the last reference. */
