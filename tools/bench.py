@@ -10,9 +10,11 @@ import json
 import sys
 import time
 
+import bench_clones
 import bench_destroy
 import bench_latency
 import bench_numbers as numbers
+import bench_rmap
 import bench_share
 import run as run_command
 from bench_cell import Cell, Skip, measure
@@ -24,6 +26,9 @@ SUITES = {
     "share": bench_share.share_cells,
     "unshare": bench_share.unshare_cells,
     "destroy": bench_destroy.cells,
+    "rmap": bench_rmap.rmap_cells,
+    "scan": bench_clones.scan_cells,
+    "fork": bench_clones.fork_cells,
     "latency": bench_latency.latency_cells,
 }
 OPTIONS = {                     # who takes which
@@ -43,7 +48,7 @@ def add_arguments(p):
     p.add_argument("--json", metavar="FILE", help="the rows, for machines")
     p.add_argument("--sharers", metavar="LIST", help="1k,10k,100k,1M")
     p.add_argument("--pattern", metavar="LIST",
-                   help="of " + ",".join(bench_destroy.PATTERNS))
+                   help="of " + ",".join(bench_rmap.PATTERNS))
     p.add_argument("--rmap", metavar="LIST",
                    help="of " + ",".join(bench_destroy.FORMS))
     p.add_argument("--cpus", type=int, metavar="N",
@@ -71,15 +76,16 @@ def _check(args):
         raise UserError("--timeout: more than 0 seconds", status=2)
 
 
-def _options(args, **fixed):
+def _options(args, what, **fixed):
     """The options as the suites take them: parsed, with their defaults."""
     given = {name: getattr(args, name) for name in OPTIONS}
     given = {k: v for k, v in given.items() if v is not None}
     chosen = DEFAULTS | given | fixed
     return argparse.Namespace(
         sharers=numbers.parse_counts(chosen["sharers"]),
-        pattern=numbers.parse_choices("--pattern", chosen["pattern"],
-                                      bench_destroy.PATTERNS),
+        pattern=numbers.parse_choices(
+            "--pattern", chosen["pattern"], bench_rmap.PATTERNS
+            if what == "rmap" else bench_destroy.PATTERNS),
         rmap=numbers.parse_choices("--rmap", chosen["rmap"],
                                    bench_destroy.FORMS),
         frames=numbers.parse_choices("--frames", chosen["frames"],
@@ -89,9 +95,11 @@ def _options(args, **fixed):
 
 # `all`: what docs/performance.md shows, in (bench, options) groups.
 EVERYTHING = [
-    ("share", {}), ("unshare", {"sharers": "1k,10k,100k,1M"}),
-    ("destroy", {"sharers": "1k,10k,100k,1M"}),
-    ("destroy", {"sharers": "1k,10k,100k,1M", "pattern": "random"}),
+    ("share", {}), ("scan", {}), ("fork", {}), ("unshare", {}),
+    ("rmap", {"pattern": "dense,random,stride256,runs64"}),
+    ("rmap", {"pattern": "dense,random,stride256", "sharers": "1k,10k,100k",
+              "rmap": "hash256,list,rbtree"}),
+    ("destroy", {}), ("destroy", {"pattern": "random"}),
     ("destroy", {"sharers": "1k,10k,20k,100k", "pattern": "stride256"}),
     ("destroy", {"sharers": "1k,10k,100k", "rmap": "hash256,list,rbtree",
                  "pattern": "dense,random,stride256"}),
@@ -114,11 +122,10 @@ GROUPS = {"all": EVERYTHING, "small": SMALL}
 
 def cells_of(args):
     if args.bench in SUITES:
-        return SUITES[args.bench](_options(args))
+        return SUITES[args.bench](_options(args, args.bench))
     result = []
     for name, fixed in GROUPS[args.bench]:
-        if name in SUITES:
-            result += SUITES[name](_options(args, **fixed))
+        result += SUITES[name](_options(args, name, **fixed))
     return result
 
 

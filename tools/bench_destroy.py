@@ -53,24 +53,28 @@ def _one_kill(cell, n, bytes_too=False):
     return rows
 
 
-def _estimate(config):
-    """From the two next smaller cells of the same kind, at the growth they
-    show; alike in all but the number of gfns."""
+def growth(bench, config, size, cost):
+    """A cell's estimate: from the two next smaller cells of the same kind, at
+    the growth that they show; alike in all but @size."""
     def estimate(done):
-        alike = sorted((r["gfns"], r["instructions_busy"]) for r in done
-                       if "skipped" not in r and r["bench"] == "destroy"
+        alike = sorted((r[size], r[cost]) for r in done
+                       if "skipped" not in r and r["bench"] == bench
                        and all(r.get(k) == v for k, v in config.items()
-                               if k != "gfns")
-                       and r["gfns"] < config["gfns"])
+                               if k != size)
+                       and r[size] < config[size])
         if not alike:
             return None
-        (n1, t1) = alike[-1]
-        ratio = 2.0
+        n1, t1 = alike[-1]
+        power = 1.0
         if len(alike) > 1:
             n0, t0 = alike[-2]
-            ratio = max(1.0, math.log(t1 / t0) / math.log(n1 / n0))
-        return t1 * (config["gfns"] / n1) ** ratio
+            power = max(1.0, math.log(t1 / t0) / math.log(n1 / n0))
+        return t1 * (config[size] / n1) ** power
     return estimate
+
+
+def _estimate(config):
+    return growth("destroy", config, "gfns", "instructions_busy")
 
 
 def one_cell(n, pattern, form):
@@ -167,14 +171,18 @@ def unshared_cell(n, kind):
     return cell
 
 
+def probed(form, sizes):
+    """@sizes, and smaller ones before them where walks may take too long."""
+    slow = form in QUADRATIC and max(sizes) > max(PROBES)
+    return sorted({*sizes, *PROBES}) if slow else sizes
+
+
 def _sharing_cells(args, frames):
     cells = []
     for form in args.rmap:
         if frames == "one":
             for pattern in args.pattern:
-                wanted = list(args.sharers)
-                if form in QUADRATIC and max(wanted) > max(PROBES):
-                    wanted = sorted({*wanted, *PROBES})
+                wanted = probed(form, args.sharers)
                 cells += [one_cell(n, pattern, form) if args.cpus == 1 else
                           side_by_side(n, pattern, form, args.cpus)
                           for n in wanted]

@@ -17,7 +17,8 @@ COLUMNS = {
              ("find", "instructions_find_mean"),
              ("remove", "instructions_remove_mean"),
              ("worst", "instructions_worst"),
-             ("bytes a sharer", "bytes_per_sharer")],
+             ("bytes a sharer", "bytes_per_sharer"),
+             ("most", "bytes_per_sharer_worst")],
     "destroy": [("per gfn", "instructions_per_gfn"),
                 ("total", "instructions_total"),
                 ("longest", "instructions_longest")],
@@ -26,14 +27,17 @@ COLUMNS = {
              ("per dirty page", "instructions_per_dirty_page"),
              ("total", "instructions_total")],
     "latency": [("longest", "instructions_longest")],
+    "host": [("per gfn", "nanoseconds_per_gfn"),
+             ("cache misses per gfn", "count_cache_misses_per_gfn")],
 }
 TITLES = {
     "share": "Sharing", "unshare": "A guest's write to a shared page, from "
     "its exit to the next VMRUN", "rmap": "The reverse map",
     "destroy": "Destroying a domain", "scan": "The scanner",
     "fork": "Forks", "latency": "The longest stretch without a preemption "
-    "point",
+    "point", "host": "common/ as a process on this host",
 }
+UNITS = {"host": "nanoseconds"}
 
 
 def _columns(bench, rows):
@@ -85,14 +89,16 @@ def text(bench, rows):
                          for i, (c, w) in enumerate(zip(cells, widths))
                          ).rstrip()
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return [f"{TITLES[bench]} (instructions)", line(head), rule,
+    unit = UNITS.get(bench, "instructions")
+    return [f"{TITLES[bench]} ({unit})", line(head), rule,
             *[line(b) for b in body]]
 
 
 def markdown(bench, rows):
     """The same as a Markdown table; what was missed is in bold."""
     head, body = grid(bench, rows)
-    lines = ["| " + " | ".join([TITLES[bench]] + head[1:]) + " |",
+    unit = UNITS.get(bench, "instructions")
+    lines = ["| " + " | ".join([unit] + head[1:]) + " |",
              "|---" * len(head) + "|"]
     for cells in body:
         cells = [f"**{c[:-1]}**" if c.endswith("!") else c for c in cells]

@@ -20,6 +20,8 @@ def add_arguments(p):
     p.add_argument("after", metavar="B.json")
     p.add_argument("--threshold", default="2%", metavar="PERCENT",
                    help="what counts as a change; 2%%")
+    p.add_argument("--ignore", default="", metavar="LIST",
+                   help="no fields with one of these words in their names")
     p.add_argument("--exact", action="store_true",
                    help="fail on any difference, better ones too")
 
@@ -57,7 +59,7 @@ def _name(row):
                                if not is_measured(k) and k != "skipped"}))
 
 
-def _pair(old, new, threshold):
+def _pair(old, new, threshold, ignored):
     """(what, field, from, to) of one configuration in both."""
     if "skipped" in new and "skipped" not in old:
         yield "gone", "skipped: " + new["skipped"], None, None
@@ -67,7 +69,8 @@ def _pair(old, new, threshold):
             yield "new", "skipped before", None, None
         return
     for field, value in old.items():
-        if not field.startswith(JUDGED) or field not in new:
+        if not field.startswith(JUDGED) or field not in new or \
+                any(word in field for word in ignored):
             continue
         difference = new[field] - value
         if abs(difference) > threshold * abs(value):
@@ -75,7 +78,7 @@ def _pair(old, new, threshold):
                    new[field])
 
 
-def differences(before, after, threshold):
+def differences(before, after, threshold, ignored=()):
     """Lists of (what, row name, field, from, to): worse, better, gone, new,
     in the order of the rows."""
     old = _index("the first file", before["rows"])
@@ -86,7 +89,8 @@ def differences(before, after, threshold):
             found.append(("gone", _name(row), "the row", None, None))
             continue
         found += [(what, _name(row), field, a, b)
-                  for what, field, a, b in _pair(row, new[key], threshold)]
+                  for what, field, a, b in _pair(row, new[key], threshold,
+                                                ignored)]
     found += [("new", _name(row), "the row", None, None)
               for key, row in new.items() if key not in old]
     return found
@@ -106,7 +110,8 @@ def compare(args):
         raise UserError(f"units differ: {before.get('unit')} and "
                         f"{after.get('unit')}", status=2)
     threshold = 0.0 if args.exact else parse_percent(args.threshold)
-    found = differences(before, after, threshold)
+    found = differences(before, after, threshold,
+                        [word for word in args.ignore.split(",") if word])
     for entry in found:
         print(_line(*entry))
     counts = {what: sum(f[0] == what for f in found)

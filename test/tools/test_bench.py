@@ -62,6 +62,7 @@ def what_would_take_too_long_is_skipped():
     cell = bench_destroy.one_cell(1_000_000, "random", "list")
     bench_destroy.check_limit(cell, [])         # nothing known: it runs
     bench_destroy.check_limit(cell, [fake(1000, 10**6), fake(10_000, 10**7)])
+    bench_destroy.check_limit(cell, [fake(1000, 10**6)])    # linear, it seems
     quadratic = [fake(1000, 10**6), fake(10_000, 10**8)]
     raises(Skip, "1.0e+12", bench_destroy.check_limit, cell, quadratic)
     # Other configurations and skipped cells say nothing about this one.
@@ -99,7 +100,7 @@ def tables_mark_what_is_missed():
 
 
 def compared(before, after, **options):
-    args = argparse.Namespace(threshold="2%", exact=False)
+    args = argparse.Namespace(threshold="2%", exact=False, ignore="")
     vars(args).update(options)
     with folder() as name:
         for which, rows in (("before", before), ("after", after)):
@@ -123,6 +124,7 @@ def compare_judges():
     check(compared(a, [fake(1000, 101), a[1]], exact=True) == 1)
     check(compared(a, a, exact=True) == 0)
     check(compared(a, [fake(1000, 104), a[1]], threshold="5%") == 0)
+    check(compared(a, [fake(1000, 104), a[1]], ignore="x,busy") == 0)
     check(compared(a, a[:1]) == 1)                      # a row has gone
     check(compared(a[:1], a) == 0)
     skipped = {**fake(2000, 0), "skipped": "late"}
@@ -199,7 +201,7 @@ def nothing_is_worse_than_the_baseline():
                                seconds=170)
         check(status == 0, err)
         status, out, err = quire("compare", BASELINE, path, "--threshold",
-                                 THRESHOLD)
+                                 THRESHOLD, "--ignore", "longest,most")
         check(status == 0, f"{out}{err}\nif it has to be: make baseline")
 
 
