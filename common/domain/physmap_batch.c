@@ -11,7 +11,7 @@
 #include "sharing_op.h"
 
 #define COST_CALL 1500      /* units: the structure, the target */
-#define COST_MAP 6000       /* one page, unshared by a copy at worst */
+#define COST_MAP 9000       /* one page, unshared by a copy at worst */
 
 struct compat_add_to_physmap_batch {
     uint16_t domid, space, size, foreign_domid;
@@ -54,11 +54,15 @@ static int64_t map_all(struct hypercall *h, struct domain *target,
     struct work w = { .left = WORK_SLICE - COST_CALL };
 
     while (i < a->size) {
-        int err = map_one(h, target, a, i++);
+        int err = map_one(h, target, a, i);
 
         if (err != 0) {
+            /* Out of memory for its error: it goes on with this one. */
+            hypercall_set_arg(h, 0, XENMEM_add_to_physmap_batch |
+                                    i << XENMEM_CMD_BITS);
             return err;
         }
+        i++;
         if (work_spend(&w, COST_MAP) && i < a->size) {
             hypercall_set_arg(h, 0, XENMEM_add_to_physmap_batch |
                                     i << XENMEM_CMD_BITS);

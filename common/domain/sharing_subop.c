@@ -5,7 +5,7 @@
 #include "domain_life.h"
 #include "sharing_call.h"
 
-#define COST_PAIR 4000      /* units: two nominations and a merge */
+#define COST_PAIR 7000      /* units: two nominations and a merge */
 
 /* Quire's errors are Xen's, but for these. */
 static int64_t to_guest(int err)
