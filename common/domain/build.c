@@ -276,7 +276,11 @@ int domain_create(const struct domain_config *c, struct domain **dp,
             b->done = b->range = b->item = 0;
         }
     }
-    err = domain_kill(*dp, w);
+    /* The kill looks at every frame's record. */
+    err = build_block(*dp, b, w);
+    if (err == 0) {
+        err = domain_kill(*dp, w);
+    }
     if (err != 0) {
         return err;
     }

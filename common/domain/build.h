@@ -40,6 +40,8 @@ struct domain_build {
     char why[DOMAIN_WHY_MAX];
     unsigned range;             /* MEMORY, ZERO: which */
     uint64_t done;              /* gfns, or bytes, of the current thing */
+    struct frame *block;        /* MEMORY: a superpage, its records not all */
+    uint64_t block_nr, block_done;  /* ... set up yet */
     struct elf_image elf;
     unsigned item;              /* IMAGE: segment; MODULES: module */
     gpa_t next;                 /* first free byte after what is loaded */
@@ -50,6 +52,9 @@ struct domain_build {
 
 int must_check build_memory(struct domain *d, struct domain_build *b,
                             struct work *w);
+/** build_block() - what is left of a superpage's records; -ERESTART. */
+int must_check build_block(struct domain *d, struct domain_build *b,
+                           struct work *w);
 int must_check build_zero(struct domain *d, struct domain_build *b,
                           struct work *w);
 int must_check build_image(struct domain *d, struct domain_build *b,

@@ -20,7 +20,9 @@
 
 #define BATCH 16
 #define COST_PAGE 1500      /* allocate, zero and set one */
-#define COST_BLOCK 2000
+#define COST_BLOCK 2000     /* a block taken and set, but for its records */
+#define COST_RECORD 15
+#define RECORDS_AT_ONCE 128
 
 static void zero_frame(mfn_t mfn)
 {
@@ -93,41 +95,67 @@ int domain_populate(struct domain *d, gfn_t gfn, uint64_t nr, uint64_t *done,
     return 0;
 }
 
+/* Set a block into the map; its records come later. */
+static int set_block(struct domain *d, struct domain_build *b, gfn_t gfn,
+                     unsigned order)
+{
+    uint64_t size = UINT64_C(1) << order;
+    struct frame *f = page_block_take(d->id, order);
+    struct p2m_batch batch;
+    int err;
+
+    if (f == NULL) {
+        return -ENOENT;
+    }
+    p2m_batch_begin(&batch, d->p2m);
+    err = p2m_batch_reserve(&batch, gfn, size, order);
+    if (err == 0) {
+        p2m_set(&batch, gfn, frame_to_mfn(f), order, p2m_ram_rw);
+    }
+    p2m_batch_end(&batch);
+    if (err != 0) {
+        page_block_give_back(f, order, d->id);
+        return err;
+    }
+    b->block = f;
+    b->block_nr = size;
+    b->block_done = 0;
+    return 0;
+}
+
 /* The largest block that fits at @gfn and that there is memory for. */
-static int set_block(struct domain *d, gfn_t gfn, uint64_t nr,
-                     unsigned *order)
+static int set_largest(struct domain *d, struct domain_build *b, gfn_t gfn,
+                       uint64_t nr)
 {
     static const unsigned orders[] = { P2M_ORDER_1G, P2M_ORDER_2M };
 
     for (unsigned i = 0; i < ARRAY_SIZE(orders); i++) {
         uint64_t size = UINT64_C(1) << orders[i];
-        struct p2m_batch b;
-        struct frame *f;
         int err;
 
         if ((gfn.n & (size - 1)) != 0 || nr < size) {
             continue;
         }
-        f = page_alloc_owned(d->id, orders[i]);
-        if (f == NULL) {
-            continue;
+        err = set_block(d, b, gfn, orders[i]);
+        if (err != -ENOENT) {
+            return err;
         }
-        p2m_batch_begin(&b, d->p2m);
-        err = p2m_batch_reserve(&b, gfn, size, orders[i]);
-        if (err == 0) {
-            p2m_set(&b, gfn, frame_to_mfn(f), orders[i], p2m_ram_rw);
-        }
-        p2m_batch_end(&b);
-        if (err == 0) {
-            *order = orders[i];
-            return 0;
-        }
-        for (uint64_t k = 0; k < size; k++) {
-            frame_put_allocated(f + k);
-        }
-        return err;
     }
     return -ENOENT;     /* single frames, then */
+}
+
+int build_block(struct domain *d, struct domain_build *b, struct work *w)
+{
+    while (b->block_done < b->block_nr) {
+        uint64_t n = MIN(b->block_nr - b->block_done, RECORDS_AT_ONCE);
+
+        page_block_set_up(b->block + b->block_done, n, d->id);
+        b->block_done += n;
+        if (work_spend(w, (int64_t)n * COST_RECORD)) {
+            return -ERESTART;
+        }
+    }
+    return 0;
 }
 
 /* Up to the next 2M boundary by single frames. */
@@ -143,33 +171,39 @@ static int fill_to_boundary(struct domain *d, const struct domain_range *r,
     return err;
 }
 
+/* The next part of a range. */
+static int build_part(struct domain *d, struct domain_build *b,
+                      struct work *w)
+{
+    const struct domain_range *r = &d->config.ranges[b->range];
+    int err = -ENOENT;
+
+    if (d->config.superpages) {
+        err = set_largest(d, b, gfn_add(r->start, b->done), r->nr - b->done);
+    }
+    if (err == 0) {
+        b->done += b->block_nr;
+        return work_spend(w, COST_BLOCK) ? -ERESTART : 0;
+    }
+    if (err == -ENOENT) {
+        err = fill_to_boundary(d, r, b, w);
+    }
+    if (err == -ENOMEM) {
+        print_to(b->why, DOMAIN_WHY_MAX, "out of memory after %llu pages of "
+                 "range %u", (unsigned long long)b->done, b->range);
+    }
+    return err;
+}
+
 int build_memory(struct domain *d, struct domain_build *b, struct work *w)
 {
     for (; b->range < d->config.nr_ranges; b->range++, b->done = 0) {
-        const struct domain_range *r = &d->config.ranges[b->range];
+        while (b->done < d->config.ranges[b->range].nr ||
+               b->block_done < b->block_nr) {
+            int err = build_block(d, b, w);
 
-        while (b->done < r->nr) {
-            unsigned order = 0;
-            int err = -ENOENT;
-
-            if (d->config.superpages) {
-                err = set_block(d, gfn_add(r->start, b->done),
-                                r->nr - b->done, &order);
-            }
-            if (err == 0) {
-                b->done += UINT64_C(1) << order;
-                if (work_spend(w, COST_BLOCK)) {
-                    return -ERESTART;
-                }
-                continue;
-            }
-            if (err == -ENOENT) {
-                err = fill_to_boundary(d, r, b, w);
-            }
-            if (err == -ENOMEM) {
-                print_to(b->why, DOMAIN_WHY_MAX, "out of memory after %llu "
-                         "pages of range %u", (unsigned long long)b->done,
-                         b->range);
+            if (err == 0 && b->done < d->config.ranges[b->range].nr) {
+                err = build_part(d, b, w);
             }
             if (err != 0) {
                 return err;

@@ -293,26 +293,61 @@ fast_path struct frame *take_one_owned(struct page_cache *c, unsigned n,
     return f;
 }
 
-/* As take_slowly(); the owner has been charged. */
-static slow_path struct frame *take_owned_slowly(domid_t owner, unsigned order)
+/* The owner has been charged. */
+static struct frame *take_block_owned(domid_t owner, unsigned order)
 {
-    struct page_cache *c = &caches[arch_cpu()];
-    uint64_t nr = UINT64_C(1) << order;
-    struct frame *f;
+    struct frame *f = take_block(order, true);
 
-    if (order == 0 && refill(c, true)) {
-        return take_one_owned(c, cache_len(c), owner);
-    }
-    f = order != 0 ? take_block(order, true) : NULL;
     if (f == NULL) {
-        owner_uncharge(owner, nr);
+        owner_uncharge(owner, UINT64_C(1) << order);
         return NULL;
     }
     block_allocated(f, order);
+    return f;
+}
+
+struct frame *page_block_take(domid_t owner, unsigned order)
+{
+    ASSERT(order != 0);
+    if (arch_alloc_should_fail() || order > PAGE_ORDER_MAX ||
+        !owner_charge(owner, UINT64_C(1) << order)) {
+        return NULL;
+    }
+    return take_block_owned(owner, order);
+}
+
+void page_block_set_up(struct frame *f, uint64_t nr, domid_t owner)
+{
     for (uint64_t i = 0; i < nr; i++) {
         frame_set_up(f + i, FRAME_ALLOCATED | 1, owner, FRAME_GUEST, 0);
     }
     count_use(FRAME_GUEST, (int64_t)nr);
+}
+
+void page_block_give_back(struct frame *f, unsigned order, domid_t owner)
+{
+    owner_uncharge(owner, UINT64_C(1) << order);
+    block_freed(f, order);
+    buddy_give(f, order);
+}
+
+/* As take_slowly(); the owner has been charged. */
+static slow_path struct frame *take_owned_slowly(domid_t owner, unsigned order)
+{
+    struct page_cache *c = &caches[arch_cpu()];
+    struct frame *f;
+
+    if (order == 0) {
+        if (refill(c, true)) {
+            return take_one_owned(c, cache_len(c), owner);
+        }
+        owner_uncharge(owner, 1);
+        return NULL;
+    }
+    f = take_block_owned(owner, order);
+    if (f != NULL) {
+        page_block_set_up(f, UINT64_C(1) << order, owner);
+    }
     return f;
 }
 
