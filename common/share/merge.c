@@ -94,6 +94,9 @@ static int merge_start(struct p2m *sp, gfn_t sgfn, share_handle_t sh,
     struct shared_frame *s, *c;
     int err;
 
+    if (sp->trust_group != cp->trust_group) {
+        return -EPERM;
+    }
     spin_lock_pair(&sp->lock, &cp->lock);
     se = p2m_lookup_locked(sp, sgfn);
     ce = p2m_lookup_locked(cp, cgfn);
