@@ -17,10 +17,8 @@ struct sharing_call {
         struct share_merge merge;
         struct share_audit audit;
         struct {
-            struct share_merge merge;
-            share_handle_t sh, ch;
-            uint64_t at;        /* the next gfn */
-            bool is_merging;    /* it is half-way, at @merge */
+            struct share_range cursor;
+            gfn_t first;        /* where the call began */
         } range;
         struct {
             struct fork_config config;

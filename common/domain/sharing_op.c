@@ -80,7 +80,7 @@ int sharing_op_abort(struct vcpu *v, struct work *w)
         share_merge_abort(&c->merge);
         break;
     case XENMEM_sharing_op_range_share:
-        share_merge_abort(&c->range.merge);
+        share_range_abort(&c->range.cursor);
         break;
     case XENMEM_sharing_op_audit:
         share_audit_abort(&c->audit);

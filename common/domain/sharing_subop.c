@@ -5,8 +5,6 @@
 #include "domain_life.h"
 #include "sharing_call.h"
 
-#define COST_PAIR 7000      /* units: two nominations and a merge */
-
 /* Quire's errors are Xen's, but for these. */
 static int64_t to_guest(int err)
 {
@@ -156,54 +154,25 @@ static int check_range(struct vcpu *v, struct sharing_call *c,
         last > (uint64_t)domain_highest_gfn(c->cd)) {
         return -EINVAL;
     }
-    c->range.at = at != 0 ? at : first;
+    c->range.first = GFN(at != 0 ? at : first);
     return 0;
-}
-
-/* One gfn of both. A page that cannot be shared stays as it is, as in Xen:
- * only a lack of memory is an error. */
-static int share_one(struct sharing_call *c, struct work *w)
-{
-    gfn_t gfn = GFN(c->range.at);
-    int err = 0;
-
-    if (!c->range.is_merging) {
-        c->range.merge = (struct share_merge){ .started = false };
-        err = share_nominate(c->d->p2m, gfn, &c->range.sh);
-        if (err == 0) {
-            err = share_nominate(c->cd->p2m, gfn, &c->range.ch);
-        }
-        c->range.is_merging = err == 0;
-    }
-    if (c->range.is_merging) {
-        err = share_frames(c->d->p2m, gfn, c->range.sh, c->cd->p2m, gfn,
-                           c->range.ch, &c->range.merge, w);
-        c->range.is_merging = err == -ERESTART;
-    }
-    return err == -ERESTART || err == -ENOMEM ? err : 0;
 }
 
 int64_t sharing_range_share(struct vcpu *v, struct sharing_call *c,
                             struct xen_mem_sharing_op *op, struct work *w)
 {
     int err = c->cd != NULL ? 0 : check_range(v, c, op);
+    gfn_t first = c->range.first;
 
     if (err != 0) {
         return err;
     }
-    do {
-        err = share_one(c, w);
-        if (err == -ERESTART) {
-            return err;
-        }
-        if (err != 0) {
-            op->u.range.opaque = c->range.at;
-            return err;
-        }
-        if (c->range.at++ == op->u.range.last_gfn) {
-            op->u.range.opaque = 0;
-            return 0;
-        }
-    } while (!work_spend(w, COST_PAIR));
-    return -ERESTART;
+    /* What cannot be shared stays as it is, as in Xen. */
+    err = share_range(c->d->p2m, first, c->cd->p2m, first,
+                      op->u.range.last_gfn - first.n + 1, &c->range.cursor,
+                      w);
+    if (err != -ERESTART) {
+        op->u.range.opaque = err == 0 ? 0 : first.n + c->range.cursor.done;
+    }
+    return err;
 }
