@@ -12,6 +12,7 @@
 #include "job.h"
 
 #define DEFAULT_TIMEOUT_MS 60000
+#define UNITS_PER_FIELD 1200
 #define MAX_PAGES (UINT64_C(1) << 32)
 #define MAX_MILLISECS 3600000
 
@@ -20,6 +21,8 @@ struct scan_state {
     bool unmerging;
     uint64_t until;         /* full scans; 0: no wait */
     ticks_t deadline;
+    bool replying;
+    struct scan_stats stats;
 };
 
 static int parse_across(struct job *job, uint64_t *across)
@@ -84,33 +87,56 @@ static int set_knobs(struct job *job, struct scan_state *s)
     return 0;
 }
 
-static void put_stats(struct reply *r)
-{
-    struct scan_stats t;
+/* The counters' names in the reply, and where they are. */
+#define FIELD(name, field) { name, offsetof(struct scan_stats, field) }
+static const struct { const char *name; size_t at; } fields[] = {
+    FIELD("pages_shared", pages_shared),
+    FIELD("pages_sharing", pages_sharing),
+    FIELD("pages_unshared", pages_unshared),
+    FIELD("pages_volatile", pages_volatile),
+    FIELD("ksm_zero_pages", zero_pages),
+    FIELD("saved_zero", saved_zero),
+    FIELD("saved_within", saved_within),
+    FIELD("saved_across", saved_across),
+    FIELD("full_scans", full_scans),
+    FIELD("pages_scanned", pages_scanned),
+    FIELD("pages_skipped", pages_skipped),
+    FIELD("merged", merged),
+    FIELD("broken", broken),
+    FIELD("unequal", unequal),
+    FIELD("no_memory", no_memory),
+    FIELD("bytes", bytes),
+};
 
-    scan_stats_get(&t);
-    reply_number(r, "run", scan_knobs.run);
-    reply_number(r, "pages_to_scan", scan_knobs.pages_to_scan);
-    reply_number(r, "sleep_millisecs", scan_knobs.sleep_millisecs);
-    reply_number(r, "merge_across_domains", scan_knobs.merge_across_domains);
-    reply_number(r, "pages_shared", t.pages_shared);
-    reply_number(r, "pages_sharing", t.pages_sharing);
-    reply_number(r, "pages_unshared", t.pages_unshared);
-    reply_number(r, "pages_volatile", t.pages_volatile);
-    reply_number(r, "ksm_zero_pages", t.zero_pages);
-    reply_number(r, "saved_zero", t.saved_zero);
-    reply_number(r, "saved_within", t.saved_within);
-    reply_number(r, "saved_across", t.saved_across);
-    reply_number(r, "full_scans", t.full_scans);
-    reply_number(r, "pages_scanned", t.pages_scanned);
-    reply_number(r, "pages_skipped", t.pages_skipped);
-    reply_number(r, "merged", t.merged);
-    reply_number(r, "broken", t.broken);
-    reply_number(r, "unequal", t.unequal);
-    reply_number(r, "no_memory", t.no_memory);
-    reply_number(r, "scan_ticks", scan_task_ticks());
-    reply_number(r, "bytes", t.bytes);
-    reply_signed(r, "general_profit", t.general_profit);
+/* Printing takes longer than one would think. Preemptible: job->done. */
+static int put_stats(struct job *job, struct scan_state *s, struct work *w)
+{
+    struct reply *r = &job->reply;
+
+    if (!s->replying) {
+        s->replying = true;
+        scan_stats_get(&s->stats);
+        reply_number(r, "run", scan_knobs.run);
+        reply_number(r, "pages_to_scan", scan_knobs.pages_to_scan);
+        reply_number(r, "sleep_millisecs", scan_knobs.sleep_millisecs);
+        reply_number(r, "merge_across_domains",
+                     scan_knobs.merge_across_domains);
+        reply_number(r, "scan_ticks", scan_task_ticks());
+        reply_signed(r, "general_profit", s->stats.general_profit);
+        if (work_spend(w, 6 * UNITS_PER_FIELD)) {
+            return -ERESTART;
+        }
+    }
+    while (job->done < ARRAY_SIZE(fields)) {
+        uint64_t n;
+
+        memcpy(&n, (const char *)&s->stats + fields[job->done].at, sizeof(n));
+        reply_number(r, fields[job->done++].name, n);
+        if (work_spend(w, UNITS_PER_FIELD)) {
+            return -ERESTART;
+        }
+    }
+    return 0;
 }
 
 static int run_scan(struct job *job, struct work *w)
@@ -119,7 +145,9 @@ static int run_scan(struct job *job, struct work *w)
     struct scan_stats t;
     int err;
 
-    (void)w;
+    if (s->replying) {
+        return put_stats(job, s, w);
+    }
     if (!s->set) {
         err = set_knobs(job, s);
         if (err != 0) {
@@ -141,8 +169,7 @@ static int run_scan(struct job *job, struct work *w)
                         "limit: some pages stay merged; make room and give "
                         "run=2 again");
     }
-    put_stats(&job->reply);
-    return 0;
+    return put_stats(job, s, w);
 }
 
 /* ---- scan-domain ------------------------------------------------------------ */

@@ -69,7 +69,7 @@ void scan_task_wake(void)
 {
     if (move(IDLE, QUEUED)) {
         scanner.cpu = sched_least_loaded();
-        scanner.task = (struct task){ .run = run, .name = "scan" };
+        scanner.task = (struct task){ .run = run, .name = "scanner" };
         timer_init(&scanner.timer, scanner.cpu, end_sleep);
         task_queue(&scanner.task, scanner.cpu);
     } else {

@@ -81,3 +81,14 @@ struct p2m_entry p2m_near_lookup(const struct p2m *p,
     }
     return p2m_lookup(p, gfn);
 }
+
+/* A table without an entry may be out of the tree, for good if so. */
+void p2m_near_begin(struct p2m_batch *b, struct p2m_hint *h)
+{
+    ASSERT(is_lock_held(&b->p2m->lock));
+    if (h->leaf != NULL && h->leaf->population == 0) {
+        h->leaf = NULL;
+    }
+    b->leaf = h->leaf;
+    b->leaf_base = h->base;
+}

@@ -125,6 +125,9 @@ int share_add_range(struct p2m *sp, gfn_t sgfn, struct p2m *cp, gfn_t cgfn,
     if (nr > end || sgfn.n > end - nr || cgfn.n > end - nr) {
         return -ERANGE;
     }
+    if (sp->trust_group != cp->trust_group) {
+        return -EPERM;
+    }
     while (*done < nr) {
         int err = add_chunk(sp, gfn_add(sgfn, *done), cp,
                             gfn_add(cgfn, *done), nr - *done, done, w);

@@ -15,7 +15,8 @@
 
 #define PAGES_TO_SCAN 100       /* as KSM's: 100 pages, then 20 ms of rest */
 #define SLEEP_MILLISECS 20
-#define COST_DOMAIN 100         /* units */
+#define COST_BEGIN 4000         /* units */
+#define COST_DOMAIN 100
 #define COST_ID 15
 #define COST_FREE 2000
 #define COST_LOOK 200
@@ -231,7 +232,10 @@ static int scan_step(struct work *w)
         s.domain = 0;
         s.has_domain = false;
         s.stage = DOMAINS;
-        return 0;
+        if (!scan_table_begin()) {
+            share_count(&scan_totals.no_memory, 1);
+        }
+        return work_spend(w, COST_BEGIN) ? -ERESTART : 0;
     case DOMAINS:
         return next_domain(w);
     case PAGES:

@@ -105,14 +105,16 @@ static int merge(struct p2m_batch *b, gfn_t gfn, const struct p2m_entry *e,
     return err;
 }
 
-int scan_merge(struct p2m *p, gfn_t gfn, struct shared_frame *sf)
+int scan_merge(struct p2m *p, struct p2m_hint *h, gfn_t gfn,
+               struct shared_frame *sf)
 {
     struct p2m_batch b;
     struct p2m_entry e;
     int err = 0;
 
     p2m_batch_begin(&b, p);
-    e = p2m_lookup_locked(p, gfn);
+    p2m_near_begin(&b, h);
+    e = p2m_near_lookup(p, h, gfn);
     if (!p->is_scanned || p->no_users) {
         err = -ESRCH;
     } else if (!is_private(p, &e)) {

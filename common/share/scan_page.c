@@ -4,9 +4,10 @@
  *     shared                      count it
  *     broken since                back off, by more if it was merged lately
  *     skip > 0                    one less
+ *     known                       compare, and merge, with what had its checksum
  *     checksum has changed        volatile: skip for longer than last time
- *     seen first, or unchanged    merge with a shared frame of that checksum
- *     unchanged                   ... or with a page seen elsewhere
+ *     unchanged                   note it for its equals
+ *     seen first                  merge with a shared frame of that checksum
  *
  * A page table in use is unchanged at every visit and yet written by every
  * walk. It is known by having been broken soon after it was merged, and is
@@ -20,9 +21,9 @@
 #define CALM 8                  /* passes after which a break is no bad sign */
 
 #define COST_SKIP 250           /* units */
-#define COST_SHARED 350
-#define COST_SUM 1900
-#define COST_MERGE 3500
+#define COST_SHARED 250
+#define COST_SUM 1500
+#define COST_MERGE 4000
 #define COST_FREE_CHUNKS 2000
 
 static const uint64_t zeros[PAGE_SIZE / sizeof(uint64_t)];
@@ -136,7 +137,7 @@ static int merge_stable(struct scan_visit *v, gfn_t gfn, scan_key_t key)
         return -ENOENT;
     }
     mfn = shared_mfn(n->sf);
-    err = scan_merge(v->p, gfn, n->sf);
+    err = scan_merge(v->p, &v->hint, gfn, n->sf);
     if (err == 0) {
         count_shared(v, mfn);
     } else if (err == -ENOEXEC || err == -EILSEQ) {
@@ -212,7 +213,7 @@ static int merge_seen(struct scan_visit *v, gfn_t gfn, scan_key_t key,
     if (err == 0) {
         mfn_t mfn = shared_mfn(sf);
 
-        err = scan_merge(v->p, gfn, sf);
+        err = scan_merge(v->p, &v->hint, gfn, sf);
         if (err == 0) {
             remember(v, gfn, key, sf);
             count_shared(v, mfn);
@@ -228,20 +229,43 @@ static int merge_seen(struct scan_visit *v, gfn_t gfn, scan_key_t key,
     return err;
 }
 
-static int merge_unstable(struct scan_visit *v, gfn_t gfn, scan_key_t key)
+static uint64_t place_of(const struct scan_visit *v, gfn_t gfn)
 {
-    struct scan_seen self = { key, (uint64_t)(v->p->owner + 1) << 48 | gfn.n };
+    return (uint64_t)(v->p->owner + 1) << 48 | gfn.n;
+}
+
+/* With whatever had that checksum. -ENOENT: nothing is known to have, or what
+ * was known is not so and has been forgotten; -EEXIST: nothing but itself. */
+static int merge_equal(struct scan_visit *v, gfn_t gfn, scan_key_t key)
+{
+    int err = merge_stable(v, gfn, key);
+    struct scan_seen *seen;
+
+    if (err != -ENOENT) {
+        return err;
+    }
+    seen = scan_unstable_slot(key);
+    if (seen == NULL || seen->place == 0 || seen->key != key) {
+        return -ENOENT;
+    }
+    if (seen->place == place_of(v, gfn)) {
+        return -EEXIST;
+    }
+    err = merge_seen(v, gfn, key, seen);
+    *seen = (struct scan_seen){ 0, 0 };
+    return err;
+}
+
+/* For its equals to find. */
+static void note_seen(struct scan_visit *v, gfn_t gfn, scan_key_t key)
+{
     struct scan_seen *seen = scan_unstable_slot(key);
-    int err = -ENOENT;
 
     if (seen == NULL) {
-        return -ENOMEM;
+        count_error(-ENOMEM);
+    } else {
+        *seen = (struct scan_seen){ key, place_of(v, gfn) };
     }
-    if (seen->place != 0 && seen->key == key && seen->place != self.place) {
-        err = merge_seen(v, gfn, key, seen);
-    }
-    *seen = err == 0 ? (struct scan_seen){ 0, 0 } : self;
-    return err;
 }
 
 /* ---- visits ---------------------------------------------------------------- */
@@ -295,40 +319,96 @@ static void visit_shared(struct scan_visit *v, gfn_t gfn, mfn_t mfn,
     count_shared(v, mfn);
 }
 
-/* What to merge it with. 0: merged. */
-static int find_equal(struct scan_visit *v, gfn_t gfn, uint64_t sum,
-                      bool unchanged, int64_t *cost)
+/* What was merged last time is not any more. */
+static void visit_broken(struct scan_slot *s)
 {
-    scan_key_t key = scan_key(sum, v->scope);
-    int err = merge_stable(v, gfn, key);
-
-    if (err != -ENOENT) {
-        *cost += COST_MERGE;
+    s->is_merged = 0;
+    s->is_known = 0;
+    share_count(&scan_totals.broken, 1);
+    if (s->survived >= CALM) {
+        s->age = 0;
+    } else {
+        back_off(s, 2);
     }
-    if (unchanged && (err == -ENOENT || err == -ENOEXEC || err == -EILSEQ)) {
-        err = merge_unstable(v, gfn, key);
-        *cost += err == -ENOENT ? 0 : COST_MERGE;
+}
+
+static void end_merge(struct scan_slot *s)
+{
+    s->is_merged = 1;
+    s->survived = 0;
+    share_count(&scan_totals.merged, 1);
+}
+
+/*
+ * Last time it had the checksum s->sum. Before that is made anew: if another
+ * page has it, comparing the two costs no more and may be all there is to do.
+ * True: the page is still to be looked at. *@noted: it is in its place in the
+ * unstable table.
+ */
+static bool visit_known(struct scan_visit *v, gfn_t gfn, struct scan_slot *s,
+                        bool *noted, int64_t *cost)
+{
+    int err = merge_equal(v, gfn, scan_key(s->sum, v->scope));
+
+    *noted = err == -EEXIST;
+    if (err == -ENOENT || err == -EEXIST) {
+        return true;
+    }
+    *cost += COST_MERGE;
+    if (err == 0) {
+        end_merge(s);
+        s->age -= s->age != 0;
+        return false;
     }
     count_error(err);
-    return err;
+    if (err == -ENOEXEC || err == -EILSEQ) {
+        return true;
+    }
+    v->pass->unshared++;        /* it cannot be merged now */
+    return false;
+}
+
+/* It has a checksum now: is it new, changed or unchanged? */
+static void visit_summed(struct scan_visit *v, gfn_t gfn, struct scan_slot *s,
+                         uint64_t sum, bool noted, int64_t *cost)
+{
+    scan_key_t key = scan_key(sum, v->scope);
+    bool was_known = s->is_known, changed = s->sum != sum;
+
+    s->is_known = 1;
+    s->sum = sum;
+    if (was_known && changed) {
+        back_off(s, 1);
+        v->pass->volatiles++;
+        return;
+    }
+    if (was_known) {
+        s->age -= s->age != 0;
+        if (!noted) {
+            note_seen(v, gfn, key);
+        }
+    } else if (s->age == 0) {
+        int err = merge_stable(v, gfn, key);
+
+        if (err == 0) {
+            end_merge(s);
+            *cost += COST_MERGE;
+            return;
+        }
+        count_error(err);
+    }
+    v->pass->unshared++;
 }
 
 static int visit_private(struct scan_visit *v, gfn_t gfn, struct scan_slot *s,
                          int64_t *cost)
 {
-    bool unchanged;
+    bool noted = false;
     uint64_t sum;
 
     *cost = COST_SKIP;
     if (s->is_merged) {
-        s->is_merged = 0;
-        s->is_known = 0;
-        share_count(&scan_totals.broken, 1);
-        if (s->survived >= CALM) {
-            s->age = 0;
-        } else {
-            back_off(s, 2);
-        }
+        visit_broken(s);
     }
     if (s->skip != 0) {
         s->skip--;
@@ -336,28 +416,12 @@ static int visit_private(struct scan_visit *v, gfn_t gfn, struct scan_slot *s,
         share_count(&scan_totals.pages_skipped, 1);
         return 0;
     }
-    *cost = COST_SUM;
-    if (!read_sum(v, gfn, p2m_ram_rw, &sum)) {
-        return 1;
+    if (!s->is_known || visit_known(v, gfn, s, &noted, cost)) {
+        *cost += COST_SUM;
+        if (read_sum(v, gfn, p2m_ram_rw, &sum)) {
+            visit_summed(v, gfn, s, sum, noted, cost);
+        }
     }
-    if (s->is_known && s->sum != sum) {
-        s->sum = sum;
-        back_off(s, 1);
-        v->pass->volatiles++;
-        return 1;
-    }
-    unchanged = s->is_known;
-    s->is_known = 1;
-    s->sum = sum;
-    if ((unchanged || s->age == 0) &&
-        find_equal(v, gfn, sum, unchanged, cost) == 0) {
-        s->is_merged = 1;
-        s->survived = 0;
-        share_count(&scan_totals.merged, 1);
-    } else {
-        v->pass->unshared++;
-    }
-    s->age -= unchanged && s->age != 0;
     return 1;
 }
 

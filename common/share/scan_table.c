@@ -21,7 +21,7 @@
 #define WAYS 4
 #define BUCKETS (PAGE_SIZE / (WAYS * sizeof(struct scan_seen)))
 #define COST_NODE 30            /* units: a look */
-#define COST_FREE 150           /* a node or a page */
+#define COST_FREE 400           /* a node or a page */
 
 struct directory {
     void **page;
@@ -52,6 +52,12 @@ static bool directory_make(struct directory *dir, uint64_t share)
     }
     share_count(&scan_totals.bytes, dir->nr * sizeof(void *));
     return true;
+}
+
+bool scan_table_begin(void)
+{
+    return directory_make(&stable, 4 * HEADS) &&
+           directory_make(&unstable, 8 * BUCKETS);
 }
 
 static void directory_free(struct directory *dir)
@@ -99,7 +105,7 @@ static struct scan_node **head_of(scan_key_t key, bool make)
     uint64_t hash = hash_of(key), i;
     struct scan_node **heads;
 
-    if (stable.nr == 0 && !(make && directory_make(&stable, 4 * HEADS))) {
+    if (stable.nr == 0) {
         return NULL;
     }
     i = hash / HEADS & (stable.nr - 1);
@@ -161,7 +167,7 @@ struct scan_seen *scan_unstable_slot(scan_key_t key)
     uint64_t hash = hash_of(key);
     struct scan_seen *way, *free = NULL;
 
-    if (!directory_make(&unstable, 8 * BUCKETS)) {
+    if (unstable.nr == 0) {
         return NULL;
     }
     way = page_of(&unstable, hash / BUCKETS & (unstable.nr - 1));

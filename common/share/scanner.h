@@ -94,6 +94,9 @@ struct scan_seen {                  /* of the unstable table; 0: empty */
     uint64_t place;                 /* domid + 1 << 48 | gfn */
 };
 
+/** scan_table_begin() - a pass begins: make what is not there yet. False: no
+ *  memory for it, so there will be less to find. */
+bool scan_table_begin(void);
 struct scan_node *scan_stable_find(scan_key_t key);
 /** scan_stable_insert() - takes over the caller's reference to @sf. NULL: no
  *  memory, the reference is still the caller's. */
@@ -117,7 +120,8 @@ void scan_table_init(void);
  * -E2BIG, -ENOMEM, -EOVERFLOW; -ESRCH: @p is going or has opted out. Nothing
  * has changed after an error.
  */
-int must_check scan_merge(struct p2m *p, gfn_t gfn, struct shared_frame *sf);
+int must_check scan_merge(struct p2m *p, struct p2m_hint *h, gfn_t gfn,
+                          struct shared_frame *sf);
 /** scan_fault() - the p2m's handler of a write to ram_rw that is denied. */
 p2m_fault_fn scan_fault;
 

@@ -19,6 +19,9 @@ struct p2m_hint {
 /** p2m_near_next() - p2m_next() with no end. */
 bool p2m_near_next(const struct p2m *p, struct p2m_hint *h, gfn_t gfn,
                    gfn_t *found, struct p2m_entry *entry);
+/** p2m_near_begin() - a batch of the same map begins: spare it the first walk;
+ *  the hint is good for exact lookups while the batch lasts. */
+void p2m_near_begin(struct p2m_batch *b, struct p2m_hint *h);
 /** p2m_near_lookup() - p2m_lookup(). */
 struct p2m_entry p2m_near_lookup(const struct p2m *p,
                                  const struct p2m_hint *h, gfn_t gfn);

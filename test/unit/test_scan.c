@@ -154,6 +154,7 @@ TEST(zeros_have_one_frame_and_a_count_of_their_own)
 TEST(nothing_is_merged_across_trust_groups)
 {
     struct p2m *p, *q;
+    uint64_t done = 0;
 
     machine();
     p = domain(1);
@@ -170,6 +171,7 @@ TEST(nothing_is_merged_across_trust_groups)
     CHECK_EQ(stats().zero_pages, 4);
     CHECK_EQ(stats().saved_zero, 2);
     CHECK_EQ(test_share(p, 1, q, 0), -EPERM);
+    CHECK_EQ(share_add_range(p, GFN(1), q, GFN(50), 1, &done, NULL), -EPERM);
     CHECK_EQ(share_add_physmap(p, GFN(1), test_nominate(p, 1), q, GFN(50)),
              -EPERM);
     end(p, q);
