@@ -1,32 +1,18 @@
 /*
  * page.c - whole pages: copy, zero, fill, hash.
  *
- * Unrolled 64-bit moves: under TCG a `rep movsq` of a page takes six times
- * as long, and on hardware it is no faster. Pages are 4096-byte aligned.
+ * Copy and zero are the machine's (arch_page_copy and _zero). Filling goes by
+ * unrolled 64-bit moves: under TCG a `rep stosq` of a page takes six times as
+ * long, and on hardware it is no faster. Pages are 4096-byte aligned.
  */
+#include <quire/arch.h>
 #include <quire/string.h>
 
 #define PAGE_WORDS (PAGE_SIZE / sizeof(uint64_t))
 
 void page_copy(void *restrict d, const void *restrict s)
 {
-    uint64_t *to = d;
-    const uint64_t *from = s;
-
-    for (const uint64_t *end = from + PAGE_WORDS; from != end;
-         from += 8, to += 8) {
-        uint64_t a = from[0], b = from[1], c = from[2], e = from[3];
-
-        to[0] = a;
-        to[1] = b;
-        to[2] = c;
-        to[3] = e;
-        a = from[4], b = from[5], c = from[6], e = from[7];
-        to[4] = a;
-        to[5] = b;
-        to[6] = c;
-        to[7] = e;
-    }
+    arch_page_copy(d, s);
 }
 
 void page_fill(void *d, uint64_t word)
@@ -49,7 +35,7 @@ void page_fill(void *d, uint64_t word)
 
 void page_zero(void *d)
 {
-    page_fill(d, 0);
+    arch_page_zero(d);
 }
 
 /*

@@ -12,6 +12,8 @@
  *   void *arch_map_frame(mfn_t)        a frame's page, in the direct map
  *   void arch_unmap_frame(const void *)
  *   mfn_t arch_virt_to_mfn(const void *) the reverse of arch_map_frame
+ *   void arch_page_copy(void *, const void *)   } a whole page, aligned
+ *   void arch_page_zero(void *)                 }
  *   bool arch_alloc_should_fail(void)  fault injection (host); else false
  *   void arch_frame_allocated(mfn_t, unsigned order)   } the host's poison
  *   void arch_frame_freed(mfn_t, unsigned order)       } and model TLB check
