@@ -46,6 +46,17 @@ void log_print(enum log_level level, const char *fmt, ...)
     put_line(line, MIN(len, LINE_MAX - 1));
 }
 
+unsigned log_escape(char *out, unsigned char c)
+{
+    static const char digit[] = "0123456789abcdef";
+
+    out[0] = '\\';
+    out[1] = 'x';
+    out[2] = digit[c >> 4];
+    out[3] = digit[c & 15];
+    return LOG_ESCAPE;
+}
+
 /* A long line comes out as several, each with its tag. */
 void log_guest_line(domid_t d, const char *text, size_t len)
 {
@@ -62,7 +73,7 @@ void log_guest_line(domid_t d, const char *text, size_t len)
             if (c == '\t' || (c >= ' ' && c < 0x7f)) {
                 line[n++] = (char)c;
             } else {
-                n += print_to(line + n, LINE_MAX - n, "\\x%02x", c);
+                n += log_escape(line + n, c);
             }
         }
         put_line(line, n);

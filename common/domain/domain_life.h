@@ -19,6 +19,8 @@ void domain_pause_vcpus(struct domain *d);
 void domain_unpause_vcpus(struct domain *d);
 /** domain_has_running() - whether some vCPU of @d is on a CPU. */
 bool domain_has_running(const struct domain *d);
+/** console_flush() - print the line that @d has begun; before its end is. */
+void console_flush(struct domain *d);
 /** domain_drop_frame() - the frame of an entry that is out of the p2m. */
 void domain_drop_frame(struct domain *d, gfn_t gfn,
                        const struct p2m_entry *e);

@@ -24,7 +24,7 @@ void port_out(struct domain *d, uint16_t port, uint32_t value, unsigned size)
     char c = (char)value;
 
     if (port == PORT_DEBUG_CONSOLE && size == 1) {
-        console_write(d, &c, 1);
+        (void)console_write(d, &c, 1);
     }
 }
 

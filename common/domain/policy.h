@@ -23,8 +23,9 @@ void emulate(struct vcpu *v);
 /** port_in(), port_out() - the port policy. */
 uint32_t port_in(struct domain *d, uint16_t port, unsigned size);
 void port_out(struct domain *d, uint16_t port, uint32_t value, unsigned size);
-/** console_write() - a guest's text, cut into lines. */
-void console_write(struct domain *d, const char *text, size_t len);
+/** console_write() - a guest's text, up to the end of one line; returns how
+ *  many bytes that was. */
+size_t console_write(struct domain *d, const char *text, size_t len);
 /** hypercall_page_write() - the stubs into the page of @gfn. */
 int must_check hypercall_page_write(struct domain *d, gfn_t gfn);
 /** vcpu_go_down() - @v goes offline; the last one ends the domain. */

@@ -159,6 +159,7 @@ static int drop_vcpus(struct domain *d, struct work *w)
 
 static void finish(struct domain *d)
 {
+    console_flush(d);
     d->kill.total = arch_now() - d->kill_accepted;
     atomic_store(&d->state, DOMAIN_DEAD);
     domain_unlist(d);

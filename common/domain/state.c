@@ -106,6 +106,7 @@ void domain_shutdown(struct domain *d, enum shutdown_code code)
     bool is_new = stop(d, code);
     spin_unlock(&d->lock);
     if (is_new) {
+        console_flush(d);
         log_info("d%u has shut down (code %d)", d->id, (int)code);
     }
 }
@@ -140,6 +141,7 @@ void domain_crash(struct domain *d, const char *fmt, ...)
     }
     spin_unlock(&d->lock);
     if (is_new) {
+        console_flush(d);
         log_error("d%u crashed: %s", d->id, reason);
     }
 }

@@ -98,7 +98,8 @@ struct domain {
     _Atomic unsigned nr_pausing;        /* (a) calls of its that stop others */
     gfn_t shared_gfn;                   /* [domain] of shared_info, or INVALID */
     uint64_t params[HVM_NR_PARAMS];     /* [domain] */
-    char line[256];                     /* [domain] console line so far */
+    char line[256 + 3];                 /* [domain] console line so far; an
+                                         * escape takes 4 bytes */
     unsigned line_len;
 
     /* relinquish.c */

@@ -31,5 +31,8 @@ void log_print(enum log_level level, const char *fmt, ...) printf_like(2, 3);
 
 /** log_guest_line() - one line of a guest's console, unprintables escaped. */
 void log_guest_line(domid_t d, const char *text, size_t len);
+/** log_escape() - \xHH for what cannot be printed; LOG_ESCAPE bytes. */
+#define LOG_ESCAPE 4u
+unsigned log_escape(char *out, unsigned char c);
 /** log_raw() - bytes straight to the console; takes no lock: panics, traps. */
 void log_raw(const char *text, size_t len);

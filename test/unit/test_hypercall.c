@@ -182,13 +182,18 @@ TEST(console_lines_and_continuation)
     memset(text, 'x', sizeof(text));
     memcpy(text, "hello\nwor", 9);
     poke(ARG, text, 9);
-    CHECK_EQ(call3(__HYPERVISOR_console_io, CONSOLEIO_write, 9, ARG), 0);
+    /* One line at most in one exit. */
+    CHECK_EQ(call3(__HYPERVISOR_console_io, CONSOLEIO_write, 9, ARG),
+             RESTARTED);
     CHECK(strstr(host_console_text(), "hello") != NULL);
+    CHECK_EQ(v->regs.rsi, 3);
+    CHECK_EQ(call3(v->regs.rax, v->regs.rdi, v->regs.rsi, v->regs.rdx), 0);
     CHECK(strstr(host_console_text(), "wor") == NULL);
     poke(ARG, "ld\n", 3);
     CHECK_EQ(call3(__HYPERVISOR_console_io, CONSOLEIO_write, 3, ARG), 0);
     CHECK(strstr(host_console_text(), "world") != NULL);
     /* A long one: each slice moves the registers on. */
+    memset(text, 'x', 9);
     text[998] = 'Z';
     text[999] = '\n';
     poke(ARG, text, sizeof(text));
@@ -200,6 +205,20 @@ TEST(console_lines_and_continuation)
     }
     CHECK_EQ(r, 0);
     CHECK(strstr(host_console_text(), "xxZ") != NULL);
+    /* Escapes fill a line, too. */
+    memset(text, 1, 200);
+    poke(ARG, text, 200);
+    CHECK_EQ(call3(__HYPERVISOR_console_io, CONSOLEIO_write, 200, ARG),
+             RESTARTED);
+    CHECK_EQ(v->regs.rsi, 200 - 64);
+    /* What is not ended comes out when the domain does. */
+    poke(ARG, "last words", 10);
+    CHECK_EQ(call3(__HYPERVISOR_console_io, CONSOLEIO_write, 10, ARG), 0);
+    CHECK(strstr(host_console_text(), "last words") == NULL);
+    domain_shutdown(v->domain, SHUTDOWN_POWEROFF);
+    CHECK(strstr(host_console_text(), "last words\n") != NULL);
+    CHECK(strstr(strstr(host_console_text(), "last words"),
+                 "has shut down") != NULL);
     CHECK_EQ(call3(__HYPERVISOR_console_io, CONSOLEIO_write, 5, UNMAPPED),
              -EFAULT);
     CHECK_EQ(call3(__HYPERVISOR_console_io, CONSOLEIO_write, UINT64_MAX,
