@@ -15,6 +15,10 @@ const char *share_error(int err)
         return "a hole";
     case EINVAL:
         return "not RAM that can be shared";
+    case ENXIO:
+        return "MMIO, no RAM";
+    case EXDEV:
+        return "another domain's page";
     case E2BIG:
         return "somebody else uses the page (extra references)";
     case ENOEXEC:

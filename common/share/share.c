@@ -13,15 +13,27 @@ int share_check_private(const struct p2m *p, const struct p2m_entry *e)
 {
     const struct frame *f;
 
-    if (e->type == p2m_invalid) {
+    switch (e->type) {
+    case p2m_ram_rw:
+        break;
+    case p2m_invalid:
         return -ENOENT;
+    case p2m_mmio_dm:
+    case p2m_mmio_direct:
+        return -ENXIO;
+    case p2m_map_foreign:
+    case p2m_grant_map_rw:
+    case p2m_grant_map_ro:
+        return -EXDEV;
+    default:
+        return -EINVAL;
     }
-    if (e->type != p2m_ram_rw || !mfn_is_ram(e->mfn)) {
+    if (!mfn_is_ram(e->mfn)) {
         return -EINVAL;
     }
     f = mfn_to_frame(e->mfn);
     if (frame_owner(f) != p->owner) {
-        return -EINVAL;
+        return -EXDEV;
     }
     return frame_is_exclusive(f) ? 0 : -E2BIG;
 }

@@ -15,6 +15,7 @@
  *
  * Errors, distinct as in Xen:
  *   -ENOENT   the gfn is a hole          -EINVAL  not RAM that can be shared
+ *   -ENXIO    it is MMIO                 -EXDEV   another domain's page
  *   -E2BIG    extra references: someone else maps or uses the page
  *   -ENOEXEC  source handle is stale or wrong (XENMEM_SHARING_OP_S_HANDLE_
  *             INVALID is -10); -EBADF the client's (-9), same page: -EEXIST

@@ -100,9 +100,9 @@ TEST(nominate_refuses)
     CHECK_EQ(share_nominate(a, GFN(UINT64_C(1) << 36), &h), -ENOENT);
     CHECK_EQ(share_nominate(a, GFN(UINT64_MAX), &h), -ENOENT);
     CHECK_EQ(test_p2m_set(a, 51, MFN_INVALID, 0, p2m_mmio_dm), 0);
-    CHECK_EQ(share_nominate(a, GFN(51), &h), -EINVAL);
+    CHECK_EQ(share_nominate(a, GFN(51), &h), -ENXIO);
     CHECK_EQ(test_p2m_set(a, 52, MFN(0xfee00), 0, p2m_mmio_direct), 0);
-    CHECK_EQ(share_nominate(a, GFN(52), &h), -EINVAL);
+    CHECK_EQ(share_nominate(a, GFN(52), &h), -ENXIO);
     e = p2m_lookup(a, GFN(1));
     CHECK_EQ(test_p2m_set(a, 1, e.mfn, 0, p2m_ram_ro), 0);
     CHECK_EQ(share_nominate(a, GFN(1), &h), -EINVAL);
@@ -126,7 +126,7 @@ TEST(nominate_refuses)
     /* A page of b's that a maps as its own. */
     CHECK_EQ(test_p2m_set(a, 53, p2m_lookup(b, GFN(0)).mfn, 0, p2m_ram_rw),
              0);
-    CHECK_EQ(share_nominate(a, GFN(53), &h), -EINVAL);
+    CHECK_EQ(share_nominate(a, GFN(53), &h), -EXDEV);
     CHECK_EQ(test_p2m_set(a, 53, MFN_INVALID, 0, p2m_invalid), 0);
     CHECK_EQ(share_nominate(a, GFN(1), &h), 0);
     teardown();

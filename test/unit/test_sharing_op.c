@@ -441,6 +441,8 @@ TEST(foreign_pages)
     CHECK_EQ(op_foreign(a, 5, 200), 0); /* instead of the first */
     CHECK_EQ(read_word(caller, 200), 1005);
     CHECK_EQ(op_nominate(a, 4, &h), 0);
+    /* What is foreign there is not for the first's toolstack to share. */
+    CHECK_EQ(share_nominate(caller->p2m, GFN(200), &h), -EXDEV);
     CHECK_EQ(op_foreign(a, TARGET_PAGES, 201), -EINVAL);
     CHECK_EQ(op_foreign(a, UINT64_MAX, 201), -EINVAL);
     CHECK_EQ(op_foreign(a, 6, UINT64_C(1) << 36), -ERANGE);
