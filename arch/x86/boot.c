@@ -11,6 +11,7 @@
 #include <quire/domain.h>
 #include <quire/log.h>
 #include <quire/panic.h>
+#include <quire/pressure.h>
 #include <quire/print.h>
 #include <quire/share.h>
 #include <public/exit.h>
@@ -143,6 +144,7 @@ void boot_main(uint32_t magic, uint32_t mbi)
     apic_calibrate();
     smp_init((unsigned)cmdline_u64("cpus", MAX_CPUS));
     domain_init();
+    page_reserve_set(OOM_RESERVE);
     share_init(arch_entropy(), rmap_option());
     boot_cpu_init();
     smp_start();

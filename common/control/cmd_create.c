@@ -242,6 +242,9 @@ static int parse(struct job *job, struct create_state *s)
     if (err == 0) {
         err = parse_leaves(job, c);
     }
+    if (err == 0) {
+        err = oom_parse_policy(job, "oom", &c->oom);
+    }
     if (err == 0 && image != NULL) {
         err = parse_module(job, image, &c->image);
     }
@@ -398,10 +401,10 @@ const struct command commands_create[] = {
       .synopsis = "[name=TEXT] [image=MODULE] [mem=SIZE | "
                   "ranges=START:SIZE,...] [vcpus=N] [cmdline=TEXT] "
                   "[modules=MODULE,...] [leaves=xen|none] [superpages=1] "
-                  "[id=N] [max=SIZE] [privileged=1] [scan=1] [group=N] "
+                  "[id=N] [max=SIZE] [oom=wait|kill] [privileged=1] [scan=1] [group=N] "
                   "[paused=1] [count=N] [first=N]",
       .keys = "name image mem ranges vcpus cmdline modules leaves superpages "
-              "id max privileged scan group paused count first",
+              "id max oom privileged scan group paused count first",
       .help = "build domains and let them run; {i} in name and cmdline is "
               "the number of the copy",
       .run = run_create, .end = end_create },

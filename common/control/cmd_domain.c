@@ -111,6 +111,7 @@ static void put_vcpus(struct reply *r, struct domain *d)
         reply_number(r, "run_ticks", v->run_time);
         reply_number(r, "exits", exits);
         reply_number(r, "npf_exits", v->nr_exits[EXIT_NPF]);
+        oom_put_vcpu(r, v);
         reply_close(r);
     }
     reply_close(r);
@@ -127,6 +128,7 @@ static int run_info(struct job *job, struct work *w)
     reply_string(r, "image", d->config.image != NULL ? d->config.image : "");
     reply_string(r, "cmdline", d->config.cmdline);
     reply_number(r, "max_frames", owner_get(d->id)->max_pages);
+    oom_put_domain(r, d);
     reply_open(r, "gfns", '{');
     for (unsigned t = 0; t < NR_P2M_TYPES; t++) {
         if (d->p2m->count[t] != 0) {

@@ -130,6 +130,7 @@ static int run_stats(struct job *job, struct work *w)
         s->all = job->domain[0] == NULL;
         histogram_init(&s->unshare);
         put_share(&job->reply);
+        oom_put_stats(&job->reply);
         reply_open(&job->reply, "domains", '[');
     }
     for (;;) {

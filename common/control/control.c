@@ -28,6 +28,7 @@ static const struct command *const tables[] = {
     commands_bench_rmap,
     commands_add_range,
     commands_fork,
+    commands_oom,
 };
 
 const struct command *command_find(const char *name)

@@ -155,6 +155,7 @@ extern const struct command commands_debug[];
 extern const struct command commands_bench_spte[];
 extern const struct command commands_scan[];
 extern const struct command commands_bench_rmap[];
+extern const struct command commands_oom[];
 extern const struct command commands_add_range[];
 
 /*
@@ -189,5 +190,11 @@ int must_check range_run(struct job *job, struct range *r, unsigned cost,
                                    struct work *w), struct work *w);
 /** share_error() - sharing's errors in words. */
 const char *share_error(int err);
+/* cmd_oom.c: its part of create, info and stats. */
+int must_check oom_parse_policy(struct job *job, const char *name,
+                                enum oom_policy *policy);
+void oom_put_domain(struct reply *r, struct domain *d);
+void oom_put_vcpu(struct reply *r, const struct vcpu *v);
+void oom_put_stats(struct reply *r);
 /** range_reply() - `@what`: good, and `refused` by name. */
 void range_reply(struct job *job, const struct range *r, const char *what);

@@ -2,6 +2,7 @@
 #include <quire/arch.h>
 #include <quire/errno.h>
 #include <quire/heap.h>
+#include <quire/pressure.h>
 #include <quire/print.h>
 #include <quire/string.h>
 
@@ -75,7 +76,11 @@ static void store(struct reply *r, char c)
     struct reply_piece *p = r->last;
 
     if (p == NULL || p->used == PIECE_BYTES) {
+        /* An answer must be possible with all other memory gone. */
+        enum page_need last = page_need_set(PAGE_URGENT);
+
         p = r->stored < REPLY_STORE_MAX ? heap_alloc(sizeof(*p)) : NULL;
+        page_need_set(last);
         if (p == NULL) {
             r->lost = true;
             return;

@@ -11,6 +11,7 @@
 #include <quire/fork.h>
 #include <quire/heap.h>
 #include <quire/owner.h>
+#include <quire/notice.h>
 #include <quire/panic.h>
 #include <quire/print.h>
 #include <quire/string.h>
@@ -98,6 +99,7 @@ int domain_alloc(const struct domain_config *c, uint64_t max_pages,
         goto no_build;
     }
     d->config = *c;
+    oom_domain_init(d);
     d->shared_gfn = GFN_INVALID;
     d->params[HVM_PARAM_TRIPLE_FAULT_REASON] = SHUTDOWN_REBOOT;
     atomic_store(&d->refs, 2);
@@ -248,4 +250,6 @@ void domain_init(void)
 {
     sched_init();
     event_init();
+    notice_init();
+    oom_init();
 }

@@ -17,6 +17,8 @@ struct view {
     struct vcpu *v;
     struct guest_paging pg;
     struct { bool is_valid; gva_t page; gpa_t gpa; } last[P2M_X + 1];
+    bool is_starved;            /* no memory to unshare ... */
+    gfn_t starved;              /* ... this */
 };
 
 static int read_entry(void *ctx, gpa_t gpa, void *buf, unsigned len)
@@ -95,7 +97,16 @@ static int emul_read(void *ctx, gva_t a, void *buf, unsigned n,
     return load(ctx, a, buf, n, P2M_R, f);
 }
 
-/* Both pages are translated before either is written. */
+/* The instruction is given up, to be begun again when there is memory. */
+static int starve(struct view *w, gpa_t gpa)
+{
+    w->is_starved = true;
+    w->starved = gpa_to_gfn(gpa);
+    return -ENOMEM;
+}
+
+/* Both pages are translated, and the second made sure of, before either is
+ * written. */
 static int emul_write(void *ctx, gva_t a, const void *buf, unsigned n,
                       struct emul_fault *f)
 {
@@ -108,12 +119,18 @@ static int emul_write(void *ctx, gva_t a, const void *buf, unsigned n,
     if (err == 0 && part < n) {
         err = translate(w, a + part, P2M_W, &gpa[1], f);
     }
+    if (err == 0 && part < n &&
+        guest_prepare_gpa(w->v->p2m, gpa[1], n - part) == -ENOMEM) {
+        return starve(w, gpa[1]);
+    }
     for (unsigned i = 0; i < 2 && err == 0 && n > 0; i++) {
         size_t done;
 
         err = guest_write_gpa(w->v->p2m, gpa[i], from, part, &done);
         if (err == -ENOENT) {
             err = 0;        /* into a hole: dropped */
+        } else if (err == -ENOMEM) {
+            return starve(w, gpa[i]);
         } else if (err == -EACCES) {
             *f = (struct emul_fault){ VECTOR_GP, 0, 0 };
             return -EFAULT;
@@ -149,11 +166,19 @@ static const struct emul_ops ops = {
 void emulate(struct vcpu *v)
 {
     struct view w = { .v = v };
+    enum emul_result result;
     struct emul e;
 
     arch_vcpu_paging(v, &w.pg);
     emul_init(&e, v, &ops, &w);
-    switch (emul_insn(&e)) {
+    result = emul_insn(&e);
+    if (w.is_starved) {
+        /* A string's finished part counts; RIP is still there. */
+        oom_park(v, w.starved);
+        return;
+    }
+    oom_settle(v);
+    switch (result) {
     case EMUL_DONE:
         break;
     case EMUL_FAULT:

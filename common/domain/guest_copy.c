@@ -7,6 +7,9 @@
  * instructions of one guest at the same time; a lock here would be the
  * busiest of all. What the rights forbid is put to p2m_fault(), as the
  * guest's own access would be.
+ *
+ * A write over the end of a page first makes sure of both: without memory for
+ * the second, nothing is written to the first.
  */
 #include <quire/arch.h>
 #include <quire/domain.h>
@@ -83,6 +86,23 @@ static bool is_in_space(gpa_t gpa, size_t len)
     return gpa < end && len <= end - gpa;
 }
 
+int guest_prepare_gpa(struct p2m *p, gpa_t gpa, size_t len)
+{
+    char nothing;
+
+    if (!is_in_space(gpa, len)) {
+        return -ENOENT;
+    }
+    for (size_t done = 0; done < len; done += in_page(gpa + done, len - done)) {
+        int err = copy_page(p, gpa + done, &nothing, 0, true);
+
+        if (err != 0) {
+            return err;
+        }
+    }
+    return 0;
+}
+
 int guest_read_gpa(struct p2m *p, gpa_t gpa, void *buf, size_t len)
 {
     char *to = buf;
@@ -111,6 +131,10 @@ int guest_write_gpa(struct p2m *p, gpa_t gpa, const void *buf, size_t len,
     if (!is_in_space(gpa, len)) {
         return -ENOENT;
     }
+    if (in_page(gpa, len) < len &&
+        guest_prepare_gpa(p, gpa, len) == -ENOMEM) {
+        return -ENOMEM;
+    }
     while (*done < len) {
         size_t n = in_page(gpa + *done, len - *done);
         int err = copy_page(p, gpa + *done, (char *)(uintptr_t)buf + *done, n,
@@ -129,24 +153,48 @@ static int read_entry(void *ctx, gpa_t gpa, void *buf, unsigned len)
     return guest_read_gpa(ctx, gpa, buf, len) == 0 ? 0 : -EFAULT;
 }
 
-static int copy_gva(struct vcpu *v, gva_t a, char *buf, size_t len,
-                    bool is_write)
+enum how { HOW_READ, HOW_PREPARE, HOW_WRITE };
+
+static int access_gpa(struct p2m *p, gpa_t gpa, char *buf, size_t len,
+                      enum how how)
 {
+    size_t done;
+
+    switch (how) {
+    case HOW_READ:
+        return guest_read_gpa(p, gpa, buf, len);
+    case HOW_PREPARE:
+        return guest_prepare_gpa(p, gpa, len);
+    default:
+        return guest_write_gpa(p, gpa, buf, len, &done);
+    }
+}
+
+static int access_gva(struct vcpu *v, gva_t a, char *buf, size_t len,
+                      enum how how)
+{
+    unsigned access = how == HOW_READ ? P2M_R : P2M_W;
     struct guest_paging pg;
 
     arch_vcpu_paging(v, &pg);
     while (len > 0) {
-        size_t n = in_page(a, len), done;
+        size_t n = in_page(a, len);
         struct guest_walk w;
+        int err;
 
-        if (guest_walk(&pg, a, is_write ? P2M_W : P2M_R, read_entry, v->p2m,
-                       &w) != 0 || !is_in_space(w.gpa, n) ||
-            (is_write ? guest_write_gpa(v->p2m, w.gpa, buf, n, &done)
-                      : guest_read_gpa(v->p2m, w.gpa, buf, n)) != 0) {
+        if (guest_walk(&pg, a, access, read_entry, v->p2m, &w) != 0 ||
+            !is_in_space(w.gpa, n)) {
             return -EFAULT;
         }
+        err = access_gpa(v->p2m, w.gpa, buf, n, how);
+        if (err == -ENOMEM) {
+            v->oom.gfn = gpa_to_gfn(w.gpa);
+        }
+        if (err != 0) {
+            return err == -ENOMEM ? err : -EFAULT;
+        }
         a += n;
-        buf += n;
+        buf = buf != NULL ? buf + n : NULL;
         len -= n;
     }
     return 0;
@@ -154,10 +202,18 @@ static int copy_gva(struct vcpu *v, gva_t a, char *buf, size_t len,
 
 int guest_read_gva(struct vcpu *v, gva_t a, void *buf, size_t len)
 {
-    return copy_gva(v, a, buf, len, false);
+    return access_gva(v, a, buf, len, HOW_READ);
+}
+
+int guest_prepare_gva(struct vcpu *v, gva_t a, size_t len)
+{
+    return access_gva(v, a, NULL, len, HOW_PREPARE);
 }
 
 int guest_write_gva(struct vcpu *v, gva_t a, const void *buf, size_t len)
 {
-    return copy_gva(v, a, (char *)(uintptr_t)buf, len, true);
+    if (in_page(a, len) < len && guest_prepare_gva(v, a, len) == -ENOMEM) {
+        return -ENOMEM;
+    }
+    return access_gva(v, a, (char *)(uintptr_t)buf, len, HOW_WRITE);
 }

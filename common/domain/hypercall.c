@@ -69,9 +69,14 @@ void exit_hypercall(struct vcpu *v, struct vcpu_exit *e)
         result = dispatch(&h, nr);
     }
     ASSERT(nr_locks_held() == 0);
+    if (h.is_starved) {
+        oom_park(v, v->oom.gfn);
+        return;
+    }
     if (result == -ERESTART) {
         return;
     }
+    oom_settle(v);
     v->regs.rax = (uint64_t)result & mask;
     arch_vcpu_skip(v, e);
 }

@@ -8,6 +8,7 @@
 #include <public/xen/cpuid.h>
 #include <quire/arch.h>
 #include <quire/domain.h>
+#include <quire/errno.h>
 #include <quire/log.h>
 
 #include "policy.h"
@@ -38,15 +39,21 @@ static bool read_msr(struct vcpu *v, uint32_t index, uint64_t *value)
     }
 }
 
-static bool write_msr(struct vcpu *v, uint32_t index, uint64_t value)
+static bool write_msr(struct vcpu *v, uint32_t index, uint64_t value,
+                      bool *is_starved)
 {
     struct domain *d = v->domain;
+    int err;
 
     switch (index) {
     case XEN_MSR_HYPERCALL_PAGE:
         /* Bits 11:0 number the page, of which there is one. */
-        return d->config.leaves == LEAVES_XEN && (value & PAGE_MASK) == 0 &&
-               hypercall_page_write(d, gpa_to_gfn(value)) == 0;
+        if (d->config.leaves != LEAVES_XEN || (value & PAGE_MASK) != 0) {
+            return false;
+        }
+        err = hypercall_page_write(d, gpa_to_gfn(value));
+        *is_starved = err == -ENOMEM;
+        return err == 0;
     case MSR_MCG_STATUS:
     case MSR_HWCR:
         return value == 0;
@@ -71,10 +78,17 @@ void exit_rdmsr(struct vcpu *v, struct vcpu_exit *e)
 
 void exit_wrmsr(struct vcpu *v, struct vcpu_exit *e)
 {
-    if (!write_msr(v, e->msr.index, e->msr.value)) {
+    bool is_starved = false;
+
+    if (!write_msr(v, e->msr.index, e->msr.value, &is_starved)) {
+        if (is_starved) {
+            oom_park(v, gpa_to_gfn(e->msr.value));
+            return;
+        }
         log_debug("d%u: write of MSR %x", v->domain->id, e->msr.index);
         arch_vcpu_inject_exception(v, VECTOR_GP, 0);
         return;
     }
+    oom_settle(v);
     arch_vcpu_skip(v, e);
 }

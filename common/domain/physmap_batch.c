@@ -57,9 +57,10 @@ static int64_t map_all(struct hypercall *h, struct domain *target,
         int err = map_one(h, target, a, i);
 
         if (err != 0) {
-            /* Out of memory for its error: it goes on with this one. */
-            hypercall_set_arg(h, 0, XENMEM_add_to_physmap_batch |
-                                    i << XENMEM_CMD_BITS);
+            if (h->is_starved) {    /* then it goes on with this one */
+                hypercall_set_arg(h, 0, XENMEM_add_to_physmap_batch |
+                                        i << XENMEM_CMD_BITS);
+            }
             return err;
         }
         i++;

@@ -18,6 +18,15 @@ void exit_io(struct vcpu *v, struct vcpu_exit *e);
 void exit_npf(struct vcpu *v, struct vcpu_exit *e);
 void exit_hypercall(struct vcpu *v, struct vcpu_exit *e);
 
+/** oom_settle() - an exit has been handled that may need memory: @v has what it
+ *  waited for. */
+static inline void oom_settle(struct vcpu *v)
+{
+    if (unlikely(atomic_load_explicit(&v->oom.state, memory_order_relaxed) ==
+                 OOM_PROMISED)) {
+        oom_done(v);
+    }
+}
 /** emulate() - the instruction at RIP, for MMIO and string I/O. */
 void emulate(struct vcpu *v);
 /** port_in(), port_out() - the port policy. */

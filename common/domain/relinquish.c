@@ -119,6 +119,7 @@ static int deschedule(struct domain *d)
         }
         return -ERESTART;
     }
+    oom_forget(d);
     spin_lock(&d->p2m->lock);
     p2m_retire(d->p2m);
     spin_unlock(&d->p2m->lock);

@@ -20,6 +20,7 @@
 #include <quire/event.h>
 #include <quire/grace.h>
 #include <quire/heap.h>
+#include <quire/pressure.h>
 #include <quire/sched.h>
 #include <quire/task.h>
 
@@ -149,7 +150,10 @@ static void schedule(struct sched_cpu *c, struct vcpu *v)
         evtchn_poll_done(v);
     }
     c->yields = false;
+    page_need_set(atomic_load(&v->oom.state) == OOM_PROMISED ? PAGE_PROMISED
+                                                             : PAGE_NORMAL);
     run_vcpu(c, v, until, has_others);
+    page_need_set(PAGE_NORMAL);
     now = arch_now();
     c->task_turn_end = now + us_to_ticks(TURN_US);
     bool is_over = c->yields || now >= c->slice_end;
@@ -177,6 +181,9 @@ bool run_loop_once(void)
         start = arch_now();
         control_hook();
         account(c, arch_now() - start, "control", 0);
+    }
+    if (arch_cpu() == 0) {
+        oom_poll();
     }
     start = arch_now();
     if (task_run_one()) {

@@ -9,6 +9,7 @@
  */
 #include <quire/arch.h>
 #include <quire/event.h>
+#include <quire/oom.h>
 #include <quire/panic.h>
 #include <quire/sched.h>
 
@@ -122,6 +123,8 @@ void vcpu_unpause(struct vcpu *v)
     BUG_ON(atomic_load(&v->pause_count) == 0);
     if (atomic_fetch_sub(&v->pause_count, 1) == 1) {
         settle(v);
+    } else if (atomic_load(&v->oom.state) == OOM_STALLED) {
+        oom_unstall(v);
     }
 }
 

@@ -165,6 +165,10 @@ int64_t sharing_op(struct hypercall *h)
     if (hypercall_get(h, h->arg[1], &op, sizeof(op)) != 0) {
         return -EFAULT;
     }
+    /* What it has done it cannot do again: first a place for its results. */
+    if (hypercall_prepare(h, h->arg[1], sizeof(op)) != 0) {
+        return -EFAULT;
+    }
     result = sharing_op_run(h->v, &op, &w);
     /* As in Xen: outputs on success; a range also tells where it stopped. */
     if ((result == 0 || (op.op == XENMEM_sharing_op_range_share &&

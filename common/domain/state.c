@@ -9,6 +9,7 @@
 #include <quire/domain.h>
 #include <quire/errno.h>
 #include <quire/log.h>
+#include <quire/notice.h>
 #include <quire/panic.h>
 #include <quire/print.h>
 
@@ -100,6 +101,15 @@ static bool stop(struct domain *d, enum shutdown_code code)
     return true;
 }
 
+static void tell(const struct domain *d, enum notice_kind kind,
+                 uint64_t value)
+{
+    struct notice n = { .kind = kind, .domain = d->id, .gfn = GFN_INVALID,
+                        .vcpu = NOTICE_NO_VCPU, .value = value };
+
+    notice_add(&n);
+}
+
 void domain_shutdown(struct domain *d, enum shutdown_code code)
 {
     spin_lock(&d->lock);
@@ -108,6 +118,7 @@ void domain_shutdown(struct domain *d, enum shutdown_code code)
     if (is_new) {
         console_flush(d);
         log_info("d%u has shut down (code %d)", d->id, (int)code);
+        tell(d, NOTICE_SHUTDOWN, (uint64_t)code);
     }
 }
 
@@ -143,6 +154,7 @@ void domain_crash(struct domain *d, const char *fmt, ...)
     if (is_new) {
         console_flush(d);
         log_error("d%u crashed: %s", d->id, reason);
+        tell(d, NOTICE_CRASH, 0);
     }
 }
 

@@ -166,6 +166,8 @@ static int64_t register_info(struct hypercall *h, struct vcpu *t)
     }
     err = domain_pin_gfn(h->d, GFN(r.mfn), &f);
     if (err != 0) {
+        h->is_starved = err == -ENOMEM;
+        h->v->oom.gfn = GFN(r.mfn);
         return err;
     }
     page = arch_map_frame(frame_to_mfn(f));

@@ -86,6 +86,11 @@ uint64_t page_pressure_take_rooms(unsigned i)
 void owner_set_wanted(domid_t id, bool wanted)
 {
     atomic_store(&owners[id].is_wanted, wanted);
+    /* What it got before that was not told. */
+    if (wanted && atomic_load(&owners[id].pages) <
+                  atomic_load(&owners[id].max_pages)) {
+        atomic_fetch_or(&rooms[id / 64], UINT64_C(1) << id % 64);
+    }
 }
 
 int owner_set_max(domid_t id, uint64_t max_pages)

@@ -12,6 +12,7 @@
 #include <public/xen/hvm.h>
 #include <quire/event.h>
 #include <quire/histogram.h>
+#include <quire/oom.h>
 #include <quire/sched.h>
 #include <quire/share.h>
 #include <quire/task.h>
@@ -48,6 +49,7 @@ struct domain_config {
     unsigned nr_modules;
     char cmdline[DOMAIN_CMDLINE_MAX];
     enum domain_leaves leaves;
+    enum oom_policy oom;
     bool privileged;
     bool scan;                      /* its pages may be merged: scan.h */
     uint16_t trust_group;           /* nothing is shared with another's */
@@ -101,6 +103,8 @@ struct domain {
     char line[256 + 3];                 /* [domain] console line so far; an
                                          * escape takes 4 bytes */
     unsigned line_len;
+
+    struct oom_domain oom;
 
     /* relinquish.c */
     _Atomic int kill_stage;             /* (a) enum kill_stage */
@@ -176,15 +180,21 @@ const struct boot_module *boot_module_at(unsigned i);
 
 /*
  * Guest memory by gpa, for the hypercalls and the control channel. Writes
- * unshare first. -ENOENT: hole; -EACCES: ram_ro; -ENOMEM: unshare failed;
- * nothing, or whole pages before it, written: *@done says how many bytes.
+ * unshare first. -ENOENT: hole; -EACCES: ram_ro; -ENOMEM: unshare failed,
+ * nothing written. Nothing, or whole pages before it, is: *@done says how
+ * many bytes (after -ENOMEM only if the pages were shared again meanwhile).
  * -EAGAIN: others share the page again as fast as we unshare it. -ESRCH:
  * the domain is being relinquished.
  */
 int must_check guest_read_gpa(struct p2m *p, gpa_t gpa, void *buf, size_t len);
 int must_check guest_write_gpa(struct p2m *p, gpa_t gpa, const void *buf,
                                size_t len, size_t *done);
-/* By linear address, through the guest's own tables. -EFAULT: not mapped. */
+/** guest_prepare_gpa() - have every page of [@gpa, @gpa + @len) writable, so
+ *  that a write that follows at once needs no memory. Errors as there. */
+int must_check guest_prepare_gpa(struct p2m *p, gpa_t gpa, size_t len);
+/* By linear address, through the guest's own tables. -EFAULT: not mapped, or
+ * any other error of the above; but writes: -ENOMEM, and v->oom.gfn. */
+int must_check guest_prepare_gva(struct vcpu *v, gva_t a, size_t len);
 int must_check guest_read_gva(struct vcpu *v, gva_t a, void *buf, size_t len);
 int must_check guest_write_gva(struct vcpu *v, gva_t a, const void *buf,
                                size_t len);

@@ -18,10 +18,12 @@
     X(SHARELIST, "the list of all shared frames") \
     X(SHADOW,   "one domain's shadow pages; key: domid") \
     X(EVENT,    "one domain's event channels; key: domid") \
+    X(OOM,  "the queues of vCPUs that wait for memory") \
     X(SCHED,    "one CPU's run queue; key: cpu") \
     X(TASK,     "one CPU's task queue; key: cpu") \
     X(TIMER,    "one CPU's timer queue; key: cpu") \
     X(GRACE,    "callbacks that wait for a grace period") \
+    X(NOTICE, "the ring of notices to tools") \
     X(HEAP,     "the heap's slabs") \
     X(OWNER,    "the table of frame owners") \
     X(PAGE,     "the buddy allocator's free lists") \

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <quire/list.h>
 #include <quire/p2m.h>
 
 struct vcpu_regs {              /* order: as the processor numbers them */
@@ -84,6 +85,24 @@ struct domain;
 struct vcpu_sched;              /* see sched.h */
 struct sharing_call;            /* common/domain/sharing_call.h */
 
+enum oom_state {
+    OOM_NONE,
+    OOM_MACHINE,        /* in the machine's queue */
+    OOM_LIMIT,          /* in its domain's queue */
+    OOM_STALLED,        /* in none: paused by somebody else as well */
+    OOM_PROMISED,       /* running, or about to; its write not done yet */
+};
+
+/* A vCPU's part in waiting for memory; see oom.h. */
+struct oom_wait {
+    struct list link;           /* [oom] */
+    _Atomic int state;          /* (a) enum oom_state; [oom] to write */
+    unsigned need;              /* [oom] frames promised; 0: its limit's room */
+    ticks_t since;              /* [oom] when it first parked for this write */
+    ticks_t until;              /* [oom] end of the promise; or not before */
+    gfn_t gfn;                  /* its own CPU's; what it was to write */
+};
+
 /*
  * A vCPU is runnable when none of the pause reasons holds and it is not
  * blocked; the scheduler's fields belong to sched.c, under the run queue's
@@ -109,6 +128,7 @@ struct vcpu {
     _Atomic bool online;        /* (a) brought up by VCPUOP_up or at create */
     bool initialised;           /* [domain] has a state to run */
     bool irqs_blocked;          /* (c) a fork that gets no interrupts */
+    struct oom_wait oom;        /* while it waits for memory */
     struct sharing_call *sharing;   /* its unfinished XENMEM_sharing_op */
     uint64_t nr_exits[NR_EXIT_REASONS];
 };
