@@ -10,8 +10,9 @@
  */
 #include "shared_frame.h"
 
-#define CHUNK 16            /* gfns under one taking of each p2m lock */
-#define COST_ADD 500        /* units: one gfn, its lookup included */
+#define COST_ADD 800        /* units: one gfn, its lookup included */
+/* Gfns under one taking of each p2m lock: a slice's, for the next looks again. */
+#define CHUNK (WORK_SLICE / COST_ADD)
 
 /* A record with a reference, and the handle it had when it was looked up. */
 struct held {
