@@ -108,6 +108,22 @@ void frame_put_type_many(struct frame *f, uint32_t n)
                  memory_order_relaxed));
 }
 
+int frame_get_many(struct frame *f, uint32_t n)
+{
+    uint64_t refs = atomic_load_explicit(&f->refs, memory_order_relaxed);
+
+    do {
+        if (n > REFS_LIMIT || (refs & FRAME_REFS_MASK) > REFS_LIMIT - n) {
+            return -EOVERFLOW;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(
+                 &f->refs, &refs, refs + n, memory_order_acquire,
+                 memory_order_relaxed));
+    /* Types have more room than references, and ours cannot change. */
+    atomic_fetch_add_explicit(&f->type, n, memory_order_acquire);
+    return 0;
+}
+
 bool frame_try_share(struct frame *f, uint32_t holders)
 {
     uint64_t refs = FRAME_ALLOCATED | 1;

@@ -7,8 +7,10 @@
  */
 #include "shared_frame.h"
 
-#define CHUNK 64            /* gfns under one taking of the locks */
-#define COST_ADD 450        /* units: one gfn in bulk */
+#define CHUNK 64            /* gfns under one taking of the locks; a group */
+#define COST_ADD 450        /* units: one gfn by itself */
+#define COST_GROUPED 80     /* units: one of a group */
+#define COST_GROUP 500      /* units: the group */
 
 /* The record that @sh names behind @gfn, with a reference; or NULL. */
 static struct shared_frame *find_source(struct p2m *p, gfn_t gfn,
@@ -57,12 +59,55 @@ struct addition {
     uint64_t nr, stride;
 };
 
+/* How many go next: of neighbours, those of one group of the rmap. A group has
+ * no preemption point, so a small budget makes a small one. */
+static uint64_t next_chunk(const struct addition *a, uint64_t done,
+                           const struct work *w)
+{
+    uint64_t nr = MIN(a->nr - done, CHUNK);
+
+    if (a->stride == 1) {
+        nr = MIN(nr, CHUNK - (a->gfn.n + done) % CHUNK);
+        if (w != NULL && w->left < (int64_t)(nr * COST_GROUPED)) {
+            nr = w->left < COST_GROUPED
+                     ? 1 : (uint64_t)w->left / COST_GROUPED;
+        }
+    }
+    return nr;
+}
+
+/* Add the holes from @gfn on, up to @nr in one group, all at once: returns how
+ * many. 0: the first is none, or there is a reason that adding it alone
+ * tells. Both locks are held. */
+static uint64_t add_group(struct p2m_batch *b, struct shared_frame *sf,
+                          gfn_t gfn, uint64_t nr)
+{
+    mfn_t mfn = shared_mfn(sf);
+    struct p2m_entry e;
+    gfn_t used;
+
+    if (p2m_next(b->p2m, gfn, gfn_add(gfn, nr), &used, &e)) {
+        nr = used.n - gfn.n;
+    }
+    if (nr == 0 || frame_get_many(shared_frame_frame(sf), (uint32_t)nr) != 0) {
+        return 0;
+    }
+    if (rmap_insert_group(&sf->rmap, b->p2m->owner, gfn.n / CHUNK,
+                          UINT64_MAX >> (64 - nr) << gfn.n % CHUNK) != 0) {
+        /* There are other sharers. */
+        BUG_ON(shared_frame_release_many(sf, (uint32_t)nr));
+        return 0;
+    }
+    p2m_set_neighbours(b, gfn, (unsigned)nr, p2m_ram_shared, &mfn, 0);
+    return nr;
+}
+
 /* Add up to CHUNK of them; *@done counts. -ERESTART: the slice is over. */
 static int add_chunk(struct p2m *p, struct shared_frame *sf,
                      const struct addition *a, uint64_t *done, struct work *w)
 {
     gfn_t gfn = gfn_add(a->gfn, *done * a->stride);
-    uint64_t nr = MIN(a->nr - *done, CHUNK), i = 0;
+    uint64_t nr = next_chunk(a, *done, w), i = 0;
     struct p2m_batch b;
     int err = 0;
 
@@ -76,6 +121,13 @@ static int add_chunk(struct p2m *p, struct shared_frame *sf,
         err = -ENOEXEC;
     } else if (err == 0 && sf->role == SHARED_CLIENT) {
         err = -EAGAIN;
+    }
+    if (err == 0 && a->stride == 1 && nr > 1) {
+        i = add_group(&b, sf, gfn, nr);
+        gfn = gfn_add(gfn, i);
+        if (i != 0 && work_spend(w, COST_GROUP + (int64_t)i * COST_GROUPED)) {
+            err = -ERESTART;
+        }
     }
     while (err == 0 && i < nr) {
         if (a->stride != 1) {

@@ -140,8 +140,9 @@ TEST(add_physmap_range_stops_where_it_cannot_go_on)
     teardown();
 }
 
-/* A range cut short at each of its checks in turn is the same range. */
-TEST(add_physmap_range_preempted_anywhere)
+/* A range cut short at each of its checks in turn is the same range. There is
+ * a check for each gfn, or of neighbours for each group that they are in. */
+static void preempted_anywhere(uint64_t stride, uint64_t checks)
 {
     enum { NR = 140 };
 
@@ -159,14 +160,14 @@ TEST(add_physmap_range_preempted_anywhere)
             if (at == NR + 3) {
                 w.left = 1;         /* at every one of them */
             }
-            err = share_add_physmap_range(a, GFN(0), h, b, GFN(500), NR, 1,
-                                          &done, &w);
+            err = share_add_physmap_range(a, GFN(0), h, b, GFN(500), NR,
+                                          stride, &done, &w);
             CHECK_EQ(nr_locks_held(), 0);
             CHECK(done > before);
             slices++;
         } while (err == -ERESTART);
         CHECK_EQ(err, 0);
-        CHECK_EQ(slices, at == NR + 3 ? NR : at > 0 && at < NR ? 2 : 1);
+        CHECK_EQ(slices, at == NR + 3 ? NR : at > 0 && at < checks ? 2 : 1);
         CHECK_EQ(done, NR);
         CHECK_EQ(b->count[p2m_ram_shared], NR);
         CHECK_EQ(stats().sharers, NR + 1);
@@ -174,6 +175,55 @@ TEST(add_physmap_range_preempted_anywhere)
         test_share_kill(a);
         test_share_kill(b);
     }
+}
+
+TEST(add_physmap_range_preempted_anywhere)
+{
+    preempted_anywhere(1, 3);       /* 500 .. 511, .. 575, .. 639 */
+    preempted_anywhere(3, 140);
+}
+
+/* No memory for a group, a used gfn in it, a count that is full: what goes
+ * before it is added, and nothing else. */
+TEST(a_group_that_does_not_fit)
+{
+    uint64_t done = 0, most = UINT32_MAX - 3 - 64;
+    share_handle_t h;
+    struct frame *f;
+    bool hit = true;
+
+    setup();
+    h = test_nominate(a, 0);
+    f = mfn_to_frame(p2m_lookup(a, GFN(0)).mfn);
+    test_share_populate(b, 640 + 20, 7);
+    CHECK_EQ(share_add_physmap_range(a, GFN(0), h, b, GFN(640), 64, 1, &done,
+                                     NULL), -EBUSY);
+    CHECK_EQ(done, 20);
+    CHECK_EQ(test_sharers(a, 0), 21);
+    test_share_audit_all();
+    done = 0;
+    atomic_fetch_add(&f->refs, most);
+    CHECK_EQ(share_add_physmap_range(a, GFN(0), h, b, GFN(704), 64, 1, &done,
+                                     NULL), -EOVERFLOW);
+    atomic_fetch_sub(&f->refs, most);
+    CHECK(done < 64);
+    CHECK_EQ(test_sharers(a, 0), 21 + done);
+    test_share_audit_all();
+    for (unsigned at = 1; hit; at++) {
+        uint64_t first = 100000 + at * 64, sharers = test_sharers(a, 0);
+        int err;
+
+        done = 0;
+        host_fail_alloc_at(at);
+        err = share_add_physmap_range(a, GFN(0), h, b, GFN(first), 64, 1,
+                                      &done, NULL);
+        hit = host_alloc_failed();
+        host_fail_alloc_at(0);
+        CHECK(err == 0 || (hit && err == -ENOMEM));
+        CHECK_EQ(test_sharers(a, 0), sharers + done);
+        test_share_audit_all();
+    }
+    teardown();
 }
 
 /* The source may lose its handle between two slices. */
