@@ -114,7 +114,9 @@ static bool has_zeros(struct p2m *p, gfn_t gfn, mfn_t mfn)
     bool zero = false;
 
     if (p2m_access_begin(p)) {
-        if (mfn_eq(p2m_lookup(p, gfn).mfn, mfn)) {
+        struct p2m_entry e = p2m_lookup(p, gfn);
+
+        if (e.type == p2m_ram_shared && mfn_eq(e.mfn, mfn)) {
             const void *page = arch_map_frame(mfn);
 
             zero = scan_is_zero(page);
