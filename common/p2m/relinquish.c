@@ -28,33 +28,59 @@
  */
 #define COST_OWN 85
 #define COST_SAME_FRAME 25
-#define COST_SHARED 600
+#define COST_SHARED 700
 #define COST_SUPERPAGE 5000
 #define COST_GROUP 150
-#define COST_TABLE 400
+#define COST_TABLE 700
 
-/* First leaf at or after @gfn below @t: the table that holds it, and where. */
-static struct p2m_table *find_leaf(struct p2m_table *t, uint64_t gfn,
-                                   unsigned *index)
+/* A leaf entry: its table, the table above that (NULL: it is the root), and
+ * where. */
+struct place {
+    struct p2m_table *table, *up;
+    unsigned index;
+};
+
+/* The first leaf at or after @gfn in @t, which @up holds, or below. */
+static bool find_leaf(struct p2m_table *t, struct p2m_table *up, uint64_t gfn,
+                      struct place *at)
 {
     unsigned first = npt_index(gfn, t->level);
 
     for (unsigned i = p2m_table_next(t, first); i < NPT_ENTRIES;
          i = p2m_table_next(t, i + 1)) {
         npte_t e = p2m_table_read(t, i);
-        struct p2m_table *found;
 
         if (!npte_is_table(e, t->level)) {
-            *index = i;
-            return t;
+            *at = (struct place){ t, up, i };
+            return true;
         }
-        found = find_leaf(p2m_table_of(npte_mfn(e)), i == first ? gfn : 0,
-                          index);
-        if (found != NULL) {
-            return found;
+        if (find_leaf(p2m_table_of(npte_mfn(e)), t, i == first ? gfn : 0,
+                      at)) {
+            return true;
         }
     }
-    return NULL;
+    return false;
+}
+
+/* The first leaf after the level 1 table at @at, which is done with: mostly
+ * in the next table of the same one above. */
+static bool find_next(struct p2m_table *root, uint64_t gfn, struct place *at)
+{
+    unsigned i = npt_index(gfn, 2);
+    npte_t e;
+
+    if (i != 0) {
+        i = p2m_table_next(at->up, i);
+        e = i < NPT_ENTRIES ? p2m_table_read(at->up, i) : 0;
+        if (npte_is_table(e, 2)) {
+            at->table = p2m_table_of(npte_mfn(e));
+            at->index = p2m_table_next(at->table, 0);
+            if (at->index < NPT_ENTRIES) {
+                return true;
+            }
+        }
+    }
+    return gfn >> P2M_GFN_BITS == 0 && find_leaf(root, NULL, gfn, at);
 }
 
 static void take_superpage(struct p2m_batch *b, struct p2m_table *t,
@@ -203,31 +229,53 @@ static bool drop_leaf(struct p2m_batch *b, struct p2m_table *t, unsigned i,
     return over;
 }
 
+/* Drop what is at @at; a table left empty leaves the tree at once. True: the
+ * slice is over. */
+static bool drop_at(struct p2m_batch *b, const struct place *at,
+                    gfn_t *cursor, p2m_drop_fn *drop, struct work *w)
+{
+    struct p2m_table *t = at->table;
+    uint64_t base = p2m_table_base(t).n;
+    bool over;
+
+    if (t->level == 1) {
+        over = drop_leaf(b, t, at->index, cursor, drop, w);
+    } else {
+        take_superpage(b, t, at->index, cursor);
+        over = drop_superpage(b->p2m, cursor, drop, w);
+    }
+    if (t->population == 0 && at->up != NULL) {
+        if (t->level == 1) {
+            cursor->n = base + NPT_ENTRIES;
+        }
+        p2m_table_unlink(b, at->up, npt_index(base, at->up->level));
+    }
+    return over | work_spend(w, COST_TABLE);
+}
+
 int p2m_relinquish(struct p2m *p, gfn_t *cursor, p2m_drop_fn *drop,
                    struct work *w)
 {
-    struct p2m_table *root = p2m_table_of(p->root), *t;
+    struct p2m_table *root = p2m_table_of(p->root);
+    struct place at;
     struct p2m_batch b;
-    unsigned i;
-    bool over = false;
+    bool over = false, more;
 
     BUG_ON(!p->no_users);
     p2m_batch_begin(&b, p);
     if (p->dropping.entry != 0) {
         over = drop_superpage(p, cursor, drop, w);
     }
-    while (!over && cursor->n >> P2M_GFN_BITS == 0 &&
-           (t = find_leaf(root, cursor->n, &i)) != NULL) {
-        if (t->level == 1) {
-            over = drop_leaf(&b, t, i, cursor, drop, w);
-        } else {
-            take_superpage(&b, t, i, cursor);
-            over = drop_superpage(p, cursor, drop, w);
+    more = !over && cursor->n >> P2M_GFN_BITS == 0 &&
+           find_leaf(root, NULL, cursor->n, &at);
+    while (more && !over) {
+        over = drop_at(&b, &at, cursor, drop, w);
+        if (!over && at.table->level == 1) {
+            more = find_next(root, cursor->n, &at);
+        } else if (!over) {
+            more = cursor->n >> P2M_GFN_BITS == 0 &&
+                   find_leaf(root, NULL, cursor->n, &at);
         }
-        if (t->population == 0 && t != root) {    /* unlinked at the end */
-            list_append(&b.emptied, &t->grace.link);
-        }
-        over |= work_spend(w, COST_TABLE);
     }
     p2m_batch_end(&b);
     return over ? -ERESTART : 0;

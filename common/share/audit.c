@@ -25,10 +25,10 @@
 #include <quire/owner.h>
 #include <quire/rng.h>
 
-#define GROUP 64                /* pairs or entries under one lock */
+#define GROUP 8                 /* pairs or entries under one lock */
 #define RMAP_AUDIT_MAX 64       /* longer ones: the sums of S4 must do */
 #define COST_FRAME 400          /* units */
-#define COST_PAIR 250
+#define COST_PAIR 950
 #define COST_RMAP_PAIR 8
 #define COST_DOMAIN 250
 #define COST_ENTRY 450
