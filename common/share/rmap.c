@@ -2,7 +2,7 @@
  * rmap.c - the reverse map of one shared frame: which form answers, and what
  * all forms have in common.
  */
-#include "rmap_leaf.h"
+#include "rmap_table.h"
 
 #include <quire/panic.h>
 #include <quire/rng.h>
@@ -16,12 +16,29 @@ static const struct rmap_ops *const forms[RMAP_NR_FORMS] = {
 };
 
 struct rmap_usage rmap_usage[MAX_CPUS];
-uint64_t rmap_seed[2];
 static enum rmap_form boot_form;        /* (c) after boot */
+
+/* The one form and shape that is called without a detour. */
+static bool is_table(const struct rmap *r)
+{
+    return r->shape == RMAP_TABLE;
+}
 
 static const struct rmap_ops *ops_of(const struct rmap *r)
 {
     return forms[r->form];
+}
+
+/* Newton's method modulo 2^64: each round doubles the bits that are right, of
+ * which an odd number itself has three. */
+static uint64_t inverse_of(uint64_t odd)
+{
+    uint64_t x = odd;
+
+    for (unsigned bits = 3; bits < 64; bits *= 2) {
+        x *= 2 - odd * x;
+    }
+    return x;
 }
 
 void rmap_setup(uint64_t seed, enum rmap_form form)
@@ -29,8 +46,11 @@ void rmap_setup(uint64_t seed, enum rmap_form form)
     struct rng rng;
 
     rng_seed(&rng, seed);
-    rmap_seed[0] = rng_next(&rng);
-    rmap_seed[1] = rng_next(&rng) | 1;
+    rmap_secret.mask = rng_next(&rng) & WORD_HASH;
+    for (unsigned i = 0; i < 2; i++) {
+        rmap_secret.factor[i] = rng_next(&rng) | 1;
+        rmap_secret.inverse[i] = inverse_of(rmap_secret.factor[i]);
+    }
     boot_form = form;
 }
 
@@ -65,12 +85,29 @@ void rmap_fini(struct rmap *r)
     rmap_init_form(r, r->form);
 }
 
+/* The home bucket is full, or the group is its last. */
+static __attribute__((noinline)) int
+insert_beside(struct rmap *r, uint64_t hash, uint64_t key)
+{
+    int err = table_add(r, hash, key_bit(key));
+
+    r->count += err == 0;
+    return err;
+}
+
 int rmap_insert(struct rmap *r, struct rmap_pair p)
 {
     uint64_t key = rmap_key(p);
 
-    if (likely(r->form == RMAP_ADAPTIVE)) {
-        return rmap_adaptive_add(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
+    if (likely(is_table(r))) {
+        uint64_t hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
+
+        if (likely(leaf_add_single(find_leaf(r, hash),
+                                   pair_word(hash, key)))) {
+            r->count++;
+            return 0;
+        }
+        return insert_beside(r, hash, key);
     }
     return ops_of(r)->insert(r, key);
 }
@@ -79,16 +116,33 @@ void rmap_remove(struct rmap *r, struct rmap_pair p)
 {
     uint64_t key = rmap_key(p);
 
-    if (likely(r->form == RMAP_ADAPTIVE)) {
-        rmap_adaptive_remove(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
-    } else {
-        ops_of(r)->remove(r, key);
+    if (likely(is_table(r))) {
+        uint64_t hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
+        struct leaf *l = find_leaf(r, hash);
+        unsigned used = l->used;
+
+        if (unlikely(!leaf_cut_single(l, pair_word(hash, key)))) {
+            leaf_remove(l, hash, key_bit(key));
+        }
+        if (unlikely(should_shrink(l, used))) {
+            rmap_adaptive_shrink(r, hash);
+        }
+        r->count--;
+        return;
     }
+    ops_of(r)->remove(r, key);
 }
 
 bool rmap_has(const struct rmap *r, struct rmap_pair p)
 {
-    return ops_of(r)->has(r, rmap_key(p));
+    uint64_t key = rmap_key(p), hash;
+
+    if (likely(is_table(r))) {
+        hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
+        return leaf_has(find_leaf(r, hash), pair_word(hash, key),
+                        key_bit(key));
+    }
+    return ops_of(r)->has(r, key);
 }
 
 /* ---- groups: one pair after the other, in forms that know no better ------- */

@@ -7,7 +7,7 @@
  *                 in order of arrival         capacity words
  *     TABLE       any number                  rmap_table.h
  *
- * Upwards where the next word does not fit, back from a table at 16 words and
+ * Upwards where the next word does not fit, back from a table at 15 words and
  * from an array at one. Where a larger form has no memory the insert fails,
  * where a smaller one has none all stays as it is and the next removal asks
  * again.
@@ -20,9 +20,9 @@
 #include <quire/string.h>
 
 #define ARRAY_MAX 32            /* words */
-#define ARRAY_BACK 16           /* a table of as many becomes an array */
+#define ARRAY_BACK 15           /* a table of as many becomes an array */
 
-enum shape { INLINE, ARRAY, TABLE };
+enum shape { INLINE, ARRAY, TABLE = RMAP_TABLE };
 
 /*
  * r->place of an array: where a scan goes on, and the array's size.
@@ -35,6 +35,26 @@ enum shape { INLINE, ARRAY, TABLE };
 #define PLACE_WORD_SHIFT 6
 #define PLACE_SIZE_SHIFT 12
 #define PLACE_MASK ((1u << PLACE_SIZE_SHIFT) - 1)
+
+static unsigned words_needed(uint64_t map) { return is_single(map) ? 1 : 2; }
+
+/*
+ * In an array the word comes first and a map after it: in order of arrival,
+ * to the first 0.
+ */
+static uint64_t array_map(const uint64_t *w)
+{
+    return (w[0] & WORD_HAS_MAP) != 0
+               ? w[1] : UINT64_C(1) << (w[0] >> WORD_MEMBER_SHIFT & 63);
+}
+
+static void array_write(uint64_t *w, uint64_t hash, uint64_t map)
+{
+    w[0] = group_word(hash, map);
+    if (!is_single(map)) {
+        w[1] = map;
+    }
+}
 
 /* The words of a map that is no table: an inline one is an array of one. */
 static uint64_t *words_of(struct rmap *r)
@@ -69,6 +89,34 @@ static unsigned used_words(struct rmap *r)
         p += word_count(*p);
     }
     return (unsigned)(p - w);
+}
+
+/* The group of @hash in the words from @w to @end, or NULL, and then in
+ * *@free the first word not used, or @end. */
+static uint64_t *words_find(uint64_t *w, uint64_t *end, uint64_t hash,
+                            uint64_t **free)
+{
+    while (w != end && *w != 0) {
+        if (same_group(*w, hash)) {
+            return w;
+        }
+        w += word_count(*w);
+    }
+    *free = w;
+    return NULL;
+}
+
+/* Take @n words out at @w of a run that ends at @end at the latest, or at a
+ * 0: no map is. */
+static void words_cut(uint64_t *w, uint64_t *end, unsigned n)
+{
+    while (w + n != end && w[n] != 0) {
+        w[0] = w[n];
+        w++;
+    }
+    while (n-- != 0) {
+        *w++ = 0;
+    }
 }
 
 static uint64_t *array_alloc(unsigned size)
@@ -123,14 +171,33 @@ static int array_to_table(struct rmap *r)
         return -ENOMEM;
     }
     for (uint64_t *w = old; w != end && *w != 0; w += word_count(*w)) {
-        uint64_t key = word_key(*w);
-
-        BUG_ON(!leaf_put(l, rmap_hash(key), key, word_map(w), LEAF_BUCKETS));
+        BUG_ON(!leaf_put(l, *w, array_map(w), LEAF_BUCKETS));
     }
     array_free(old, size_of(r));
     r->root = table.root;
     r->shape = TABLE;
     return 0;
+}
+
+/* Put an entry behind the @n words of @array, joined with what is there of
+ * its group. Returns how many words there are then. */
+static unsigned array_append(uint64_t *array, unsigned n, uint64_t word,
+                             uint64_t map)
+{
+    uint64_t *end = array + n, *free;
+    uint64_t *w = words_find(array, end, word, &free);
+
+    if (w != NULL) {
+        map |= array_map(w);
+        if ((*w & WORD_HAS_MAP) != 0) {
+            w[1] = map;
+            return n;
+        }
+        words_cut(w, end, 1);
+        n--;
+    }
+    array_write(&array[n], word, map);
+    return n + words_needed(map);
 }
 
 /* The root is a leaf with few words left. */
@@ -143,13 +210,13 @@ static slow_path void table_to_array(struct rmap *r)
     if (array == NULL) {
         return;
     }
+    memset(array, 0, size * sizeof(*array));
     for (unsigned k = 0; k < LEAF_BUCKETS; k++) {
-        for (unsigned i = 0; i < BUCKET_WORDS && l->bucket[k][i] != 0; i++) {
-            array[n++] = l->bucket[k][i];
+        const uint64_t *w;
+
+        for_each_entry(l, k, w) {
+            n = array_append(array, n, *w, word_map(w));
         }
-    }
-    while (n < size) {
-        array[n++] = 0;
     }
     table_destroy(r);
     r->root = (uintptr_t)array;
@@ -194,23 +261,23 @@ static slow_path int grow(struct rmap *r, unsigned words)
 static void widen_word(struct rmap *r, uint64_t *w, unsigned i, unsigned used,
                        uint64_t map)
 {
-    map |= word_map(&w[i]);
+    map |= array_map(&w[i]);
     for (unsigned k = used; k > i + 1; k--) {
         w[k] = w[k - 1];
     }
-    write_group(&w[i], word_key(w[i]), map);
+    array_write(&w[i], w[i], map);
     move_place(r, i, 1);
 }
 
-static int array_add(struct rmap *r, uint64_t key, uint64_t map)
+static int array_add(struct rmap *r, uint64_t hash, uint64_t map)
 {
     for (;;) {
         uint64_t *w = words_of(r), *end = w + size_of(r), *free = NULL;
-        uint64_t *found = words_find(w, end, key, &free);
+        uint64_t *found = words_find(w, end, hash, &free);
         unsigned need = words_needed(map), used;
 
         if (found != NULL) {
-            BUG_ON((word_map(found) & map) != 0);
+            BUG_ON((array_map(found) & map) != 0);
             if ((*found & WORD_HAS_MAP) != 0) {
                 found[1] |= map;
                 return 0;
@@ -224,7 +291,7 @@ static int array_add(struct rmap *r, uint64_t key, uint64_t map)
             if (found != NULL) {
                 widen_word(r, w, (unsigned)(found - w), used, map);
             } else {
-                write_group(free, key, map);
+                array_write(free, hash, map);
             }
             return 0;
         }
@@ -232,19 +299,19 @@ static int array_add(struct rmap *r, uint64_t key, uint64_t map)
             return -ENOMEM;
         }
         if (r->shape == TABLE) {
-            return table_add(r, key, map);
+            return table_add(r, hash, map);
         }
     }
 }
 
-static void array_remove(struct rmap *r, uint64_t key, uint64_t map)
+static void array_remove(struct rmap *r, uint64_t hash, uint64_t map)
 {
     uint64_t *w = words_of(r), *end = w + size_of(r), *free, left;
-    uint64_t *found = words_find(w, end, key, &free);
+    uint64_t *found = words_find(w, end, hash, &free);
     unsigned i, n, used;
 
-    BUG_ON(found == NULL || (word_map(found) & map) != map);
-    left = word_map(found) & ~map;
+    BUG_ON(found == NULL || (array_map(found) & map) != map);
+    left = array_map(found) & ~map;
     if (!is_single(left)) {
         found[1] = left;
         return;
@@ -252,7 +319,7 @@ static void array_remove(struct rmap *r, uint64_t key, uint64_t map)
     i = (unsigned)(found - w);
     if (left != 0) {
         n = 1;
-        write_group(found, key, left);
+        *found = group_word(hash, left);
         words_cut(found + 1, end, 1);
     } else {
         n = word_count(*found);
@@ -281,10 +348,10 @@ static unsigned array_scan(struct rmap *r, struct rmap_pair *out, unsigned max)
         if (i >= used) {
             i = 0;
         }
-        map = word_map(&w[i]) & UINT64_MAX << member;
+        map = array_map(&w[i]) & UINT64_MAX << member;
         for (; map != 0 && n < max; map &= map - 1) {
             member = (unsigned)__builtin_ctzll(map);
-            out[n++] = rmap_pair_of(word_key(w[i]) << RMAP_GROUP_SHIFT |
+            out[n++] = rmap_pair_of(rmap_unhash(w[i]) << RMAP_GROUP_SHIFT |
                                     member++);
         }
         if (map == 0) {
@@ -303,8 +370,9 @@ static unsigned array_scan(struct rmap *r, struct rmap_pair *out, unsigned max)
 
 int rmap_adaptive_add(struct rmap *r, uint64_t group, uint64_t map)
 {
-    int err = likely(r->shape == TABLE) ? table_add(r, group, map)
-                                        : array_add(r, group, map);
+    uint64_t hash = rmap_hash(group);
+    int err = likely(r->shape == TABLE)
+                  ? table_add(r, hash, map) : array_add(r, hash, map);
 
     if (likely(err == 0)) {
         r->count += map_count(map);
@@ -312,32 +380,57 @@ int rmap_adaptive_add(struct rmap *r, uint64_t group, uint64_t map)
     return err;
 }
 
-void rmap_adaptive_remove(struct rmap *r, uint64_t group, uint64_t map)
+void rmap_adaptive_shrink(struct rmap *r, uint64_t hash)
 {
-    if (likely(r->shape == TABLE)) {
-        table_remove(r, group, map);
-        r->count -= map_count(map);
-        if (node_bits(r->root) == 0 &&
-            ((struct leaf *)r->root)->used <= ARRAY_BACK) {
-            table_to_array(r);
-        }
-    } else {
-        array_remove(r, group, map);
-        r->count -= map_count(map);
+    table_shrink(r, hash);
+    if (node_bits(r->root) == 0 &&
+        ((struct leaf *)r->root)->used <= ARRAY_BACK) {
+        table_to_array(r);
     }
 }
 
-uint64_t rmap_adaptive_find(const struct rmap *r, uint64_t group)
+void rmap_adaptive_remove(struct rmap *r, uint64_t group, uint64_t map)
 {
-    const uint64_t *w;
-    uint64_t *free;
+    uint64_t hash = rmap_hash(group);
+    struct leaf *l;
+    unsigned used;
 
     if (likely(r->shape == TABLE)) {
-        return table_find(r, group);
+        l = find_leaf(r, hash);
+        used = l->used;
+        leaf_remove(l, hash, map);
+        if (unlikely(should_shrink(l, used))) {
+            rmap_adaptive_shrink(r, hash);
+        }
+    } else {
+        array_remove(r, hash, map);
     }
-    w = words_find(words_of((struct rmap *)r),
-                   words_of((struct rmap *)r) + size_of(r), group, &free);
-    return w == NULL ? 0 : word_map(w);
+    r->count -= map_count(map);
+}
+
+bool rmap_adaptive_has(const struct rmap *r, uint64_t key)
+{
+    uint64_t hash = rmap_hash(key >> RMAP_GROUP_SHIFT), *w, *free;
+
+    if (likely(r->shape == TABLE)) {
+        return leaf_has(find_leaf(r, hash), pair_word(hash, key),
+                        key_bit(key));
+    }
+    w = words_of((struct rmap *)r);
+    w = words_find(w, w + size_of(r), hash, &free);
+    return w != NULL && (array_map(w) & key_bit(key)) != 0;
+}
+
+static uint64_t adaptive_find_group(const struct rmap *r, uint64_t group)
+{
+    uint64_t hash = rmap_hash(group), *w, *free;
+
+    if (r->shape == TABLE) {
+        return leaf_map(find_leaf(r, hash), hash);
+    }
+    w = words_of((struct rmap *)r);
+    w = words_find(w, w + size_of(r), hash, &free);
+    return w == NULL ? 0 : array_map(w);
 }
 
 static int adaptive_insert(struct rmap *r, uint64_t key)
@@ -350,12 +443,6 @@ static void adaptive_remove(struct rmap *r, uint64_t key)
     rmap_adaptive_remove(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
 }
 
-static bool adaptive_has(const struct rmap *r, uint64_t key)
-{
-    return (rmap_adaptive_find(r, key >> RMAP_GROUP_SHIFT) &
-            key_bit(key)) != 0;
-}
-
 static unsigned adaptive_scan(struct rmap *r, struct rmap_pair *out,
                               unsigned max)
 {
@@ -365,44 +452,49 @@ static unsigned adaptive_scan(struct rmap *r, struct rmap_pair *out,
 
 struct visit { rmap_visit_fn *fn; void *arg; };
 
-static int visit_words(const uint64_t *w, const uint64_t *end,
-                       const struct visit *v)
+static int visit_group(uint64_t word, uint64_t map, const struct visit *v)
 {
+    uint64_t key = rmap_unhash(word) << RMAP_GROUP_SHIFT;
     int stop = 0;
 
-    for (; w != end && *w != 0 && stop == 0; w += word_count(*w)) {
-        for (uint64_t map = word_map(w); map != 0 && stop == 0;
-             map &= map - 1) {
-            stop = v->fn(rmap_pair_of(word_key(*w) << RMAP_GROUP_SHIFT |
-                                      (unsigned)__builtin_ctzll(map)),
-                         v->arg);
-        }
+    for (; map != 0 && stop == 0; map &= map - 1) {
+        stop = v->fn(rmap_pair_of(key | (unsigned)__builtin_ctzll(map)),
+                     v->arg);
     }
     return stop;
 }
 
 static int visit_leaf(struct leaf *l, uint64_t prefix, void *arg)
 {
-    int stop = 0;
-
     (void)prefix;
-    for (unsigned k = 0; k < LEAF_BUCKETS && stop == 0; k++) {
-        stop = visit_words(l->bucket[k], l->bucket[k] + BUCKET_WORDS, arg);
+    for (unsigned k = 0; k < LEAF_BUCKETS; k++) {
+        const uint64_t *w;
+
+        for_each_entry(l, k, w) {
+            int stop = visit_group(*w, word_map(w), arg);
+
+            if (stop != 0) {
+                return stop;
+            }
+        }
     }
-    return stop;
+    return 0;
 }
 
 static int adaptive_for_each(const struct rmap *r, rmap_visit_fn *fn,
                              void *arg)
 {
     struct visit v = { fn, arg };
-    const uint64_t *w;
+    const uint64_t *w = words_of((struct rmap *)r), *end = w + size_of(r);
+    int stop = 0;
 
     if (r->shape == TABLE) {
         return table_each_leaf(r, visit_leaf, &v);
     }
-    w = words_of((struct rmap *)r);
-    return visit_words(w, w + size_of(r), &v);
+    for (; w != end && *w != 0 && stop == 0; w += word_count(*w)) {
+        stop = visit_group(*w, array_map(w), &v);
+    }
+    return stop;
 }
 
 static void adaptive_fini(struct rmap *r)
@@ -432,9 +524,9 @@ static void audit_words(struct rmap *r, struct audit *a)
     uint64_t *p;
 
     for (p = w; p != end && *p != 0; p += word_count(*p)) {
-        a->members += map_count(word_map(p));
-        if (words_find(w, end, word_key(*p), &free) != p ||
-            words_needed(word_map(p)) != word_count(*p)) {
+        a->members += map_count(array_map(p));
+        if (words_find(w, end, *p, &free) != p ||
+            words_needed(array_map(p)) != word_count(*p)) {
             log_error("R2: a group twice, or in the wrong width, at %p", p);
             a->bad++;
         }
@@ -470,8 +562,8 @@ const struct rmap_ops rmap_adaptive_ops = {
     .name = "adaptive",
     .insert = adaptive_insert,
     .remove = adaptive_remove,
-    .has = adaptive_has,
-    .find_group = rmap_adaptive_find,
+    .has = rmap_adaptive_has,
+    .find_group = adaptive_find_group,
     .scan = adaptive_scan,
     .for_each = adaptive_for_each,
     .audit = adaptive_audit,

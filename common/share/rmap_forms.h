@@ -39,8 +39,10 @@ static_assert(sizeof(struct rmap_node) == 16, "the heap's smallest object");
 /* The adaptive form, called without a detour. Groups are its nature. */
 int must_check rmap_adaptive_add(struct rmap *r, uint64_t group,
                                  uint64_t map);
+/* After a removal from a table whose leaf of @hash has few words left. */
+void rmap_adaptive_shrink(struct rmap *r, uint64_t hash);
 void rmap_adaptive_remove(struct rmap *r, uint64_t group, uint64_t map);
-uint64_t rmap_adaptive_find(const struct rmap *r, uint64_t group);
+bool rmap_adaptive_has(const struct rmap *r, uint64_t key);
 
 static inline uint64_t rmap_key(struct rmap_pair p)
 {

@@ -7,8 +7,6 @@
 #include <quire/log.h>
 #include <quire/panic.h>
 
-#define MERGE_WORDS 54          /* of two buddies together: far below full */
-
 /* The way to a leaf: the last slot that holds a node, and what it consumed. */
 struct way {
     uintptr_t *link;            /* &r->root, or a slot: holds the node */
@@ -179,75 +177,20 @@ static int split(struct rmap *r, uint64_t hash)
     return 0;
 }
 
-/* Put a new group, splitting its leaf as often as it takes. Without memory a
- * leaf is filled to its last word. */
-static int put_group(struct rmap *r, uint64_t hash, uint64_t key,
-                     uint64_t map)
+int table_add_to_full(struct rmap *r, uint64_t word, uint64_t map)
 {
-    for (;;) {
-        struct leaf *l = find_leaf(r, hash);
+    struct leaf *l = find_leaf(r, word);
 
-        if (likely(leaf_put(l, hash, key, map, MAX_PROBE))) {
-            return 0;
-        }
-        if (split(r, hash) != 0) {
-            return leaf_put(l, hash, key, map, LEAF_BUCKETS) ? 0 : -ENOMEM;
-        }
-    }
-}
-
-/* A group of one member gets more: its word becomes two. */
-static slow_path int widen(struct rmap *r, uint64_t hash, uint64_t key,
-                           uint64_t map)
-{
-    struct leaf *l = find_leaf(r, hash);
-    unsigned bucket;
-    uint64_t *w = leaf_find(l, hash, key, &bucket), old = word_map(w);
-    int err;
-
-    leaf_cut(l, hash, bucket, w, 1);
-    err = put_group(r, hash, key, old | map);
-    if (err != 0) {
-        /* Splits only make room: the word is still free. */
-        BUG_ON(!leaf_put(l, hash, key, old, LEAF_BUCKETS));
-    }
-    return err;
-}
-
-int table_add(struct rmap *r, uint64_t key, uint64_t map)
-{
-    uint64_t hash = rmap_hash(key), *w, *free;
-    struct leaf *l = find_leaf(r, hash);
-    unsigned k = home_bucket(hash);
-    uint64_t *b = l->bucket[k], *end = b + BUCKET_WORDS;
-
-    w = words_find(b, end, key, &free);
-    if (w == NULL && unlikely(l->passed[k] != 0)) {
-        w = leaf_find(l, hash, key, &k);
-    }
-    if (w == NULL) {
-        if (likely(free + words_needed(map) <= end)) {
-            write_group(free, key, map);
-            l->used = (uint16_t)(l->used + words_needed(map));
-            return 0;
-        }
-        return put_group(r, hash, key, map);
-    }
-    BUG_ON((word_map(w) & map) != 0);
-    if ((*w & WORD_HAS_MAP) != 0) {
-        w[1] |= map;
+    if (leaf_join(l, word, map)) {
         return 0;
     }
-    return widen(r, hash, key, map);
-}
-
-uint64_t table_find(const struct rmap *r, uint64_t key)
-{
-    uint64_t hash = rmap_hash(key);
-    unsigned bucket;
-    const uint64_t *w = leaf_find(find_leaf(r, hash), hash, key, &bucket);
-
-    return w == NULL ? 0 : word_map(w);
+    while (!leaf_put(l, word, map, MAX_PROBE)) {
+        if (split(r, word) != 0) {
+            return leaf_put(l, word, map, LEAF_BUCKETS) ? 0 : -ENOMEM;
+        }
+        l = find_leaf(r, word);
+    }
+    return 0;
 }
 
 /* ---- shrinking ------------------------------------------------------------ */
@@ -280,9 +223,8 @@ static void try_halve(struct way *way)
     node_free(old);
 }
 
-/* Join the leaf that @hash leads to with its buddy if both are nearly
- * empty. The lower one stays: it may be that of hash 0. */
-static slow_path void try_merge(struct rmap *r, uint64_t hash)
+/* Of two buddies the lower one stays: it may be that of hash 0. */
+void table_shrink(struct rmap *r, uint64_t hash)
 {
     struct leaf *lo, *hi;
     struct way way;
@@ -311,31 +253,6 @@ static slow_path void try_merge(struct rmap *r, uint64_t hash)
     set_slots(&way, hash, lo->depth, lo);
     leaf_free(hi);
     try_halve(&way);
-}
-
-void table_remove(struct rmap *r, uint64_t key, uint64_t map)
-{
-    uint64_t hash = rmap_hash(key), left;
-    struct leaf *l = find_leaf(r, hash);
-    unsigned k;
-    uint64_t *w = leaf_find(l, hash, key, &k);
-
-    BUG_ON(w == NULL || (word_map(w) & map) != map);
-    left = word_map(w) & ~map;
-    if (left == 0) {
-        leaf_cut(l, hash, k, w, word_count(*w));
-    } else if (!is_single(left)) {
-        w[1] = left;
-        return;
-    } else {
-        write_group(w, key, left);
-        words_cut(w + 1, l->bucket[k] + BUCKET_WORDS, 1);
-        l->used--;
-    }
-    /* Every eighth word: a removal takes one or two. */
-    if (l->used <= MERGE_WORDS / 2 && (l->used & 6) == 0) {
-        try_merge(r, hash);
-    }
 }
 
 /* ---- all of it ------------------------------------------------------------ */

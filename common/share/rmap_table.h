@@ -19,9 +19,10 @@
 
 #include "rmap_leaf.h"
 
+#define MERGE_WORDS 54          /* of two buddies together: far below full */
+#define RMAP_TABLE 255          /* shape: no other form has one */
 #define NODE_BITS_MAX 9         /* a page of slots */
 #define NODE_BITS_MASK 15u      /* in an address; the heap aligns to 16 */
-#define DEPTH_MAX 32            /* bits of the hash that pick the leaf */
 
 static inline unsigned node_bits(uintptr_t slot)
 {
@@ -48,10 +49,28 @@ static inline struct leaf *find_leaf(const struct rmap *r, uint64_t hash)
 /** table_create() - a table of one empty leaf; NULL: no memory. */
 struct leaf *table_create(struct rmap *r);
 void table_destroy(struct rmap *r);
-/** table_add() - -ENOMEM: nothing changed. */
-int must_check table_add(struct rmap *r, uint64_t key, uint64_t map);
-void table_remove(struct rmap *r, uint64_t key, uint64_t map);
-uint64_t table_find(const struct rmap *r, uint64_t key);
+/** table_add_to_full() - the home bucket is full: join the entries there, or
+ *  go to the next, or split the leaf as often as it takes. Without memory a
+ *  leaf is filled to its last word. */
+slow_path int must_check table_add_to_full(struct rmap *r, uint64_t word,
+                                           uint64_t map);
+/** table_add() - members that are not there. -ENOMEM: nothing changed. */
+static inline int must_check table_add(struct rmap *r, uint64_t hash,
+                                       uint64_t map)
+{
+    uint64_t word = group_word(hash, map);
+
+    return likely(leaf_add(find_leaf(r, hash), word, map) == LEAF_ADDED)
+               ? 0 : table_add_to_full(r, word, map);
+}
+/** table_shrink() - the leaf of @hash has few words left: join it with its
+ *  buddy if that has as few. */
+slow_path void table_shrink(struct rmap *r, uint64_t hash);
+/* Whether to look, with @used words before: once in four words. */
+static inline bool should_shrink(const struct leaf *l, unsigned used)
+{
+    return l->used <= MERGE_WORDS / 2 && l->used >> 2 != used >> 2;
+}
 /** table_scan() - rmap_scan(); @max is not above the count. */
 unsigned table_scan(struct rmap *r, struct rmap_pair *out, unsigned max);
 
