@@ -104,7 +104,7 @@ EVERYTHING = [
     ("destroy", {"sharers": "1k,10k,100k", "rmap": "hash256,list,rbtree",
                  "pattern": "dense,random,stride256"}),
     ("destroy", {"frames": "pairs", "sharers": "10k,100k"}),
-    ("destroy", {"frames": "seed", "sharers": "10k,100k"}),
+    ("destroy", {"frames": "seed", "sharers": "10k,400k"}),
     ("destroy", {"frames": "private,superpages", "sharers": "16k,131k"}),
     ("destroy", {"frames": "holes"}),
     ("destroy", {"sharers": "100k", "cpus": "4"}),

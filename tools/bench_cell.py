@@ -120,6 +120,9 @@ def _named(commands, replies):
             if error["code"] == "ENOMEM":
                 raise Skip(f"`{line}': {error['message']}")
             raise UserError(f"`{line}': {error['code']}: {error['message']}")
+        if reply.get("violations"):
+            raise UserError(f"`{line}': {reply['violations']} violations: "
+                            "what was measured is wrong")
         if name is not None:
             named[name] = reply
     return named

@@ -46,8 +46,9 @@ def main(argv):
         return 2
     path = pathlib.Path(argv[1])
     try:
-        rows = [row for name in argv[2:]
-                for row in compare.load(name)["rows"]]
+        documents = [compare.load(name) for name in argv[2:]]
+        rows = [{"bench": d.get("bench")} | row for d in documents
+                for row in d["rows"]]
         text = path.read_text(encoding="utf-8")
         path.write_text(render(text, rows), encoding="utf-8")
     except (UserError, OSError) as err:
