@@ -19,9 +19,10 @@
 int64_t sharing_op(struct hypercall *h);
 
 /**
- * sharing_op_run() - do @op for @v. Preemptible. 0 or more: its result, and
- * what it returns is in @op; or a negative number as docs/guest-abi.md has
- * it. On an error of range_share @op says how far it came.
+ * sharing_op_run() - do @op for @v, of a privileged domain. Preemptible. 0 or
+ * more: its result, and what it returns is in @op; or a negative number as
+ * docs/guest-abi.md has it. On an error of range_share @op says how far it
+ * came.
  */
 int64_t sharing_op_run(struct vcpu *v, struct xen_mem_sharing_op *op,
                        struct work *w);

@@ -74,10 +74,11 @@ int64_t sharing_add_physmap(struct vcpu *v, struct sharing_call *c,
     if (is_gref(op->u.share.source_gfn)) {
         return -EINVAL;         /* as in Xen: no grant at a gfn */
     }
-    return to_guest(share_add_physmap(c->d->p2m,
-                                      GFN(op->u.share.source_gfn),
-                                      op->u.share.source_handle, c->cd->p2m,
-                                      GFN(op->u.share.client_gfn)));
+    err = share_add_physmap(c->d->p2m, GFN(op->u.share.source_gfn),
+                            op->u.share.source_handle, c->cd->p2m,
+                            GFN(op->u.share.client_gfn));
+    /* As in Xen: what is no hole has no handle that would do. */
+    return err == -EBUSY ? XENMEM_SHARING_OP_C_HANDLE_INVALID : to_guest(err);
 }
 
 static int64_t count_of(const struct share_info *info)

@@ -205,7 +205,7 @@ static void step_add(void)
 
     if (went(op_add(m.d[sd], sg, sh, m.d[cd], cg),
              !s_ok ? XENMEM_SHARING_OP_S_HANDLE_INVALID :
-             c->kind != HOLE ? -EBUSY : 0)) {
+             c->kind != HOLE ? XENMEM_SHARING_OP_C_HANDLE_INVALID : 0)) {
         *c = *s;
     }
 }

@@ -64,14 +64,19 @@ static uint64_t nominated(const struct domain *d, uint64_t gfn)
     return h;
 }
 
-/* One frame with @nr + 1 sharers: b's gfn 0, and a's from 1000 on. */
+/* One frame with @nr + 1 sharers: b's @gfn, and a's from @first on. */
+static uint64_t many_sharers_at(uint64_t gfn, uint64_t first, uint64_t nr)
+{
+    uint64_t h = nominated(b, gfn), done = 0;
+
+    CHECK_EQ(share_add_physmap_range(b->p2m, GFN(gfn), h, a->p2m, GFN(first),
+                                     nr, 1, &done, NULL), 0);
+    return h;
+}
+
 static uint64_t many_sharers(uint64_t nr)
 {
-    uint64_t h = nominated(b, 0), done = 0;
-
-    CHECK_EQ(share_add_physmap_range(b->p2m, GFN(0), h, a->p2m, GFN(1000), nr,
-                                     1, &done, NULL), 0);
-    return h;
+    return many_sharers_at(0, 1000, nr);
 }
 
 TEST(only_the_privileged_may)
@@ -221,8 +226,8 @@ TEST(add_physmap)
     begin();
     h = nominated(a, 1);
     CHECK_EQ(op_add(a, 1, h, b, 500), 0);
-    CHECK_EQ(op_add(a, 1, h, b, 500), -EBUSY);
-    CHECK_EQ(op_add(a, 1, h, b, 0), -EBUSY);
+    CHECK_EQ(op_add(a, 1, h, b, 500), C_INVALID);
+    CHECK_EQ(op_add(a, 1, h, b, 0), C_INVALID);
     CHECK_EQ(op_add(a, 1, h + 1, b, 501), S_INVALID);
     CHECK_EQ(op_add(a, 2, h, b, 501), S_INVALID);
     CHECK_EQ(op_add(a, 1, h, b, UINT64_C(1) << 36), -ERANGE);
@@ -297,6 +302,23 @@ TEST(range_share)
     end();
 }
 
+TEST(range_share_tells_where_it_stopped)
+{
+    struct xen_mem_sharing_op op;
+
+    begin();
+    op = range_op(a, b, 8, 40);
+    host_fail_alloc_at(30);             /* the first is the call's own */
+    CHECK_EQ(op_all(&op), -ENOMEM);
+    CHECK(host_alloc_failed());
+    CHECK(op.u.range.opaque > 8 && op.u.range.opaque <= 40);
+    CHECK_EQ(op_debug_gfn(a, 8), 2);
+    CHECK_EQ(op_all(&op), 0);           /* from there on */
+    CHECK_EQ(op.u.range.opaque, 0);
+    CHECK_EQ(op_debug_gfn(a, 40), 2);
+    end();
+}
+
 /* Forced to stop at each check in turn, the result is the same. */
 TEST(every_check_may_stop_it)
 {
@@ -363,6 +385,24 @@ TEST(another_operation_gives_the_first_up)
     /* Its client may have been moved already; then its handle is stale. */
     CHECK(op_all(&op) == 0 || op_debug_gfn(b, 0) != 102);
     merge_the_rest();
+    end();
+}
+
+TEST(the_same_number_is_not_the_same_operation)
+{
+    struct work w = { .left = 1 };
+    struct xen_mem_sharing_op op, other;
+
+    begin();
+    (void)many_sharers_at(9, 2000, 100);
+
+    other = pair_op(XENMEM_sharing_op_share, a, 21, nominated(a, 21), b, 21,
+                    nominated(b, 21));
+    op = pair_op(XENMEM_sharing_op_share, a, 30, nominated(a, 30), b, 9,
+                 nominated(b, 9));
+    CHECK_EQ(sharing_op_run(caller_vcpu, &op, &w), -ERESTART);
+    CHECK_EQ(op_all(&other), 0);
+    CHECK_EQ(op_debug_gfn(a, 21), 2);
     end();
 }
 

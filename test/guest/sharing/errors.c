@@ -61,7 +61,7 @@ static void check_handles(void)
     EXPECT(op_share(source, 0, sh, client, 0, ch + 1000), C_INVALID);
     EXPECT(op_share(source, 0, sh, client, 1, ch), C_INVALID);
     EXPECT(op_add(source, 0, sh + 1000, client, BEYOND - 1), S_INVALID);
-    EXPECT(op_add(source, 0, sh, client, 1), -EBUSY);
+    EXPECT(op_add(source, 0, sh, client, 1), C_INVALID);
     EXPECT(op_add(source, 0, sh, client, BEYOND), -ERANGE);
     EXPECT(op_unshare(source, 0), 0);
     EXPECT(op_share(source, 0, sh, client, 0, ch), S_INVALID);
