@@ -19,15 +19,16 @@
 #include <quire/page_alloc.h>
 #include <quire/string.h>
 
-#define RUN 32              /* gfns under one taking of the locks */
-#define RUN_COST 7000       /* ... or fewer, if they cost as much */
-/* Units, measured under -icount. */
-#define COST_RUN 900
-#define COST_NEW 420
-#define COST_JOIN 220
+#define RUN 24              /* gfns under one taking of the locks */
+#define RUN_COST 9500       /* ... or fewer, if they cost as much */
+/* Units, measured under -icount; a sharer more may make a reverse map grow. */
+#define COST_RUN 1200
+#define COST_NEW 950
+#define COST_JOIN 600
 #define COST_COPY 3500
 #define COST_SPLIT 5000
 #define COST_UNDO 700
+#define HOLDERS_MAX (UINT32_MAX / 2)
 
 struct clone_run {
     struct p2m_batch from, to;
@@ -70,16 +71,25 @@ static bool is_free_to_share(const struct p2m *p, mfn_t mfn)
            f->refs == (FRAME_ALLOCATED | 1) && frame_type_count(f) == 0;
 }
 
+/* As shared_frame_hold(), of a frame that its other holders keep as it is and
+ * that has room for one more: both counts, and no question. */
+static inline void hold(struct frame *f)
+{
+    atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&f->type, 1, memory_order_relaxed);
+}
+
 /* One more sharer of @sf. -EAGAIN: it may not have any. */
 static int join(struct shared_frame *sf, struct rmap_pair pair)
 {
     int err = -EAGAIN;
 
     spin_lock(&sf->lock);
-    if (sf->role != SHARED_CLIENT && shared_frame_hold(sf) == 0) {
+    if (sf->role != SHARED_CLIENT &&
+        frame_refs(shared_frame_frame(sf)) < HOLDERS_MAX) {
         err = rmap_insert(&sf->rmap, pair);
-        if (err != 0) {
-            BUG_ON(shared_frame_release(sf));   /* there are others */
+        if (err == 0) {
+            hold(shared_frame_frame(sf));
         }
     }
     spin_unlock(&sf->lock);

@@ -14,10 +14,10 @@
  */
 #include "base.h"
 
-#define RUN 24
+#define RUN 14              /* gfns under one taking of the lock */
 /* Units, measured under -icount. */
-#define COST_RUN 700
-#define COST_PAGE 330
+#define COST_RUN 1000
+#define COST_PAGE 700
 #define COST_ADDITION 600
 #define COST_LEAF 150
 
@@ -47,18 +47,21 @@ static bool is_back(const struct rewind_run *r, unsigned k)
 static int collect(struct rewind_run *r)
 {
     struct p2m *p = r->b.p2m;
-    /* Its tables may have gone, or be a superpage by now. */
-    int err = p2m_batch_reserve(&r->b, GFN(r->leaf->first), P2M_LEAF_GFNS,
-                                P2M_ORDER_4K);
     struct p2m_leaf view;
     gfn_t found;
-    bool has_view;
+    bool has_view = p2m_leaf_find(p, GFN(r->leaf->first), &view, &found) &&
+                    view.order == P2M_ORDER_4K &&
+                    view.first.n == r->leaf->first;
 
-    if (err != 0) {
-        return err;
+    /* Its table may have gone, or be a superpage by now. */
+    if (!has_view) {
+        int err = p2m_batch_reserve(&r->b, GFN(r->leaf->first),
+                                    P2M_LEAF_GFNS, P2M_ORDER_4K);
+
+        if (err != 0) {
+            return err;
+        }
     }
-    has_view = p2m_leaf_find(p, GFN(r->leaf->first), &view, &found) &&
-               view.order == P2M_ORDER_4K && view.first.n == r->leaf->first;
     r->nr = MIN(r->leaf->nr, RUN);
     for (unsigned k = 0; k < r->nr; k++) {
         uint64_t saved = r->leaf->saved[r->leaf->nr - 1 - k];

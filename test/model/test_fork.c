@@ -349,6 +349,7 @@ static void run(unsigned nr)
             test_kill(m.of[i].d);
         }
     }
+    CHECK(test_run_idle());     /* what failed allocations have set off */
     test_settle();
     test_fork_audit();
     CHECK_EQ(test_heap_objects(), 0);

@@ -55,6 +55,8 @@ static void end(struct domain **d, unsigned nr)
         test_settle();
         test_fork_audit();
     }
+    CHECK(test_run_idle());     /* what failed allocations have set off */
+    test_settle();
     CHECK_EQ(test_heap_objects(), 0);
     test_share_all_gone();
 }
@@ -276,6 +278,7 @@ TEST(what_cannot_be_forked_or_reset)
     test_kill(d);
     CHECK_EQ(test_fork(d, "x", 0, 0, &child), -ESRCH);
     domain_put(d);
+    CHECK(test_run_idle());
     test_settle();
     CHECK_EQ(test_heap_objects(), 0);
 }
@@ -397,6 +400,7 @@ static void preempted(unsigned victim, bool is_reset)
         test_fork_audit();
         CHECK_EQ(test_heap_objects(), 0);
     }
+    CHECK(test_run_idle());
     test_settle();
     CHECK_EQ(test_heap_objects(), 0);
 }
