@@ -93,6 +93,18 @@ static unsigned kill_in_slices(struct domain *d, int64_t units)
     return n;
 }
 
+/* Tasks that are queued on a CPU after it has left, or that nothing has run:
+ * the next machine must not find them. */
+static void drain(void *arg)
+{
+    (void)arg;
+    grace_enter();
+    while (run_loop_once()) {
+    }
+    heap_cache_drain();
+    grace_leave();
+}
+
 TEST(any_slicing_has_the_same_end)
 {
     static const int64_t units[] = { INT64_MAX, 1, 100, 700, 8000, 50000 };
@@ -138,6 +150,8 @@ TEST(any_slicing_has_the_same_end)
     }
     test_kill(keep);
     test_settle();
+    drain(NULL);
+    grace_enter();
 }
 
 /* Expire at exactly the n-th check of the whole kill, for every n. */
@@ -172,6 +186,8 @@ TEST(preempted_at_every_check)
     CHECK(checks > PAGES / 2);     /* every third page is of another kind */
     test_kill(keep);
     test_settle();
+    drain(NULL);
+    grace_enter();
 }
 
 TEST(nothing_enters_a_dying_domain)
@@ -201,6 +217,8 @@ TEST(nothing_enters_a_dying_domain)
     test_kill(a);
     test_settle();
     CHECK_EQ(audits(), 0);
+    drain(NULL);
+    grace_enter();
 }
 
 TEST(waits_until_nobody_runs)
@@ -217,6 +235,8 @@ TEST(waits_until_nobody_runs)
     atomic_store(&d->vcpus[1]->running, false);
     test_kill(d);
     test_settle();
+    drain(NULL);
+    grace_enter();
 }
 
 /*
@@ -296,17 +316,6 @@ static void killers(void *arg)
     for (unsigned i = 0; i < 4; i++) {
         arch_kick(i);
     }
-    grace_leave();
-}
-
-/* Tasks that were queued on a CPU after it had left. */
-static void drain(void *arg)
-{
-    (void)arg;
-    grace_enter();
-    while (run_loop_once()) {
-    }
-    heap_cache_drain();
     grace_leave();
 }
 
