@@ -15,6 +15,8 @@ static const struct rmap_ops *const forms[RMAP_NR_FORMS] = {
     [RMAP_RBTREE] = &rmap_rbtree_ops,
 };
 
+#define AUDIT_WHOLE 64          /* pairs that a quadratic look may have */
+
 struct rmap_usage rmap_usage[MAX_CPUS];
 static enum rmap_form boot_form;        /* (c) after boot */
 
@@ -246,4 +248,13 @@ uint64_t rmap_bytes(void)
 unsigned rmap_audit(const struct rmap *r)
 {
     return ops_of(r)->audit(r);
+}
+
+unsigned rmap_audit_next(const struct rmap *r, uint64_t *at)
+{
+    if (is_table(r)) {
+        return table_audit_leaf(r, at);
+    }
+    *at = 0;
+    return r->count <= AUDIT_WHOLE ? rmap_audit(r) : 0;
 }

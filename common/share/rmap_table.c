@@ -328,3 +328,13 @@ unsigned table_audit_nodes(const struct rmap *r)
     return ((struct leaf *)r->root)->depth == 0
                ? 0 : bad_node("the root's depth", r->root);
 }
+
+unsigned table_audit_leaf(const struct rmap *r, uint64_t *at)
+{
+    struct leaf *l = find_leaf(r, *at);
+    uint64_t size = l->depth == 0 ? 0 : UINT64_C(1) << (64 - l->depth);
+    uint64_t prefix = *at & -size, members = 0;
+
+    *at = prefix + size;        /* 0 after the last, or the only one */
+    return leaf_audit(l, prefix, &members);
+}

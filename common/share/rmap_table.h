@@ -78,6 +78,8 @@ unsigned table_scan(struct rmap *r, struct rmap_pair *out, unsigned max);
  *  zero, which is returned. @fn may not change the table. */
 typedef int table_leaf_fn(struct leaf *l, uint64_t prefix, void *arg);
 int table_each_leaf(const struct rmap *r, table_leaf_fn *fn, void *arg);
+/** table_audit_leaf() - rmap_audit_next() of a table. */
+unsigned table_audit_leaf(const struct rmap *r, uint64_t *at);
 /** table_audit_nodes() - violations of T1: a node no larger than allowed, and
  *  each leaf in exactly the slots that its depth says. */
 unsigned table_audit_nodes(const struct rmap *r);

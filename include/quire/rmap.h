@@ -90,3 +90,11 @@ uint64_t rmap_bytes(void);
 /** rmap_audit() - violations inside one map, each printed: R1 count, R2
  *  duplicates, and what the form promises itself. */
 unsigned rmap_audit(const struct rmap *r);
+/**
+ * rmap_audit_next() - the same in bounded parts: @*at is 0 at first, and 0
+ * again when all has been seen; the violations of this part are returned. A
+ * part is a leaf of a table, or a whole small map. The map may change between
+ * two parts, so R1 is left out of a table's; and of a list, a 2012 hash or a
+ * tree too large for one part nothing is looked at.
+ */
+unsigned rmap_audit_next(const struct rmap *r, uint64_t *at);

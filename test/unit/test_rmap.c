@@ -277,6 +277,28 @@ FORM_TEST(the_audit_sees_a_wrong_count)
     }
 }
 
+/* In parts: leaf by leaf. */
+FORM_TEST(the_audit_in_parts)
+{
+    for (unsigned nr = 0; nr <= 3000; nr += 60 + nr) {
+        uint64_t at = 0;
+        unsigned parts = 0;
+
+        setup(0);
+        for (unsigned i = 0; i < nr; i++) {
+            CHECK_EQ(rmap_insert(&map, (struct rmap_pair){ 2, GFN(i * 64) }),
+                     0);
+        }
+        do {
+            CHECK_EQ(rmap_audit_next(&map, &at), 0);
+            parts++;
+        } while (at != 0);
+        CHECK(parts >= (form == RMAP_ADAPTIVE ? nr / 120 : 1));
+        CHECK(parts <= nr / 20 + 1);
+        teardown();
+    }
+}
+
 static void insert_again(void *arg)
 {
     (void)arg;
