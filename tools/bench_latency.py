@@ -16,6 +16,7 @@ PREPARE = [
 OPERATIONS = [
     ("create_64M", "create name=d mem=64M paused=1"),
     ("create_2M_pages", "create name=e mem=64M superpages=1 paused=1"),
+    ("create_1G_page", "create name=g mem=2G superpages=1 paused=1"),
     ("nominate", "nominate a gfn=0 count=8192"),
     ("share", "share a 0 b 0 count=4096"),
     ("share_equal", "share a 4096 b 4096 count=4096 equal=1"),
@@ -44,6 +45,7 @@ OPERATIONS = [
     ("destroy_last_sharers", "destroy a"),
     ("destroy_private", "destroy d"),
     ("destroy_2M_pages", "destroy e"),
+    ("destroy_1G_page", "destroy g"),
 ]
 
 
@@ -57,7 +59,7 @@ def latency_cells(args):
     lines = list(PREPARE)
     for name, line in result:
         lines += ["latency reset=1", line, (name, "latency")]
-    cell = Cell("latency", {}, lines, None, memory=1 << 30, weight=3)
+    cell = Cell("latency", {}, lines, None, memory=4 << 30, weight=3)
 
     def rows(replies):
         table = []
