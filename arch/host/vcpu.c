@@ -99,6 +99,7 @@ void arch_vcpu_run(struct vcpu *v, struct vcpu_exit *exit)
     flush = asid_assign(&v->asid, v->p2m, generation);
     grace_leave();
     tlb_enter(v->p2m, generation, &v->asid, flush);
+    exit->entered_at = arch_now();
     run_guest(v, exit);
     exit->at = arch_now();
     tlb_leave();

@@ -111,12 +111,15 @@ static void run_vcpu(struct sched_cpu *c, struct vcpu *v, ticks_t until,
 
     c->has_unshared = false;
     do {
+        ticks_t left_at = e.at;
+        bool has_unshared = c->has_unshared;
+
+        c->has_unshared = false;
         irq_deliver(v);
-        if (c->has_unshared) {
-            c->has_unshared = false;
-            sample_unshare(v->domain, arch_now() - e.at);
-        }
         arch_vcpu_run(v, &e);
+        if (has_unshared) {
+            sample_unshare(v->domain, e.entered_at - left_at);
+        }
         v->nr_exits[e.reason]++;
         vcpu_handle_exit(v, &e);
         now = arch_now();

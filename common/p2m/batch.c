@@ -172,8 +172,13 @@ static void prune(struct p2m_batch *b)
 
 void p2m_batch_end(struct p2m_batch *b)
 {
-    prune(b);
-    settle(b);
+    if (unlikely(!list_is_empty(&b->emptied))) {
+        prune(b);
+    }
+    if (b->need_flush || b->last.n != b->first.n || b->nr_put != 0 ||
+        !list_is_empty(&b->dead_tables)) {
+        settle(b);
+    }
     while (!list_is_empty(&b->reserved)) {
         p2m_table_free(table_pop(&b->reserved));
     }

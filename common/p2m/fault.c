@@ -16,7 +16,7 @@ enum p2m_fault_result p2m_fault(struct p2m *p, const struct npf *f)
     gfn_t gfn = gpa_to_gfn(f->gpa);
     struct p2m_entry e = p2m_lookup(p, gfn);
 
-    if ((f->access & ~p2m_rights(e.type, e.tracking)) == 0) {
+    if ((f->access & ~npte_rights(e.type, e.tracking)) == 0) {
         return P2M_FAULT_RETRY;     /* another CPU was faster */
     }
     if (handlers[e.type] != NULL) {

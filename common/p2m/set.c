@@ -118,26 +118,39 @@ static inline struct p2m_table *leaf_table(struct p2m_batch *b, uint64_t gfn,
     return b->leaf;
 }
 
-/* The level 1 table of @gfn as it is, or NULL: none, or a superpage. */
+/* The level 1 table of @gfn as it is, or NULL: none, or a superpage. Kept for
+ * the next who asks, and for who sets the entry. */
 static struct p2m_table *find_leaf(struct p2m_batch *b, uint64_t gfn)
 {
-    struct p2m_table *t = p2m_table_of(b->p2m->root);
+    mfn_t table = b->p2m->root;
 
-    if (gfn >> P2M_GFN_BITS != 0) {
-        return NULL;
-    }
     if (b->leaf != NULL && b->leaf_base == gfn >> NPT_BITS) {
         return b->leaf;
     }
-    while (t->level > 1) {
-        npte_t e = p2m_table_read(t, npt_index(gfn, t->level));
+    if (unlikely(gfn >> P2M_GFN_BITS != 0)) {
+        return NULL;
+    }
+#pragma GCC unroll 4
+    for (unsigned level = NPT_LEVELS; level > 1; level--) {
+        npte_t e = npte_read(table, npt_index(gfn, level));
 
-        if (!npte_is_table(e, t->level)) {
+        if (!npte_is_table(e, level)) {
             return NULL;
         }
-        t = p2m_table_of(npte_table_mfn(e));
+        table = npte_table_mfn(e);
     }
-    return t;
+    b->leaf = p2m_table_make_writable(p2m_table_of(table));
+    b->leaf_base = gfn >> NPT_BITS;
+    return b->leaf;
+}
+
+struct p2m_entry p2m_batch_lookup(struct p2m_batch *b, gfn_t gfn)
+{
+    const struct p2m_table *t = find_leaf(b, gfn.n);
+
+    return likely(t != NULL)
+               ? npte_decode(p2m_table_read(t, npt_index(gfn.n, 1)), 0, 1)
+               : p2m_lookup(b->p2m, gfn);
 }
 
 /* Bury a table and those below it: they hold nothing but empty tables. */

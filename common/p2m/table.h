@@ -69,13 +69,18 @@ static inline void npte_store(_Atomic npte_t *e, npte_t value)
     atomic_store_explicit(e, value, memory_order_release);
 }
 
-static inline npte_t p2m_table_read(const struct p2m_table *t, unsigned i)
+static inline npte_t npte_read(mfn_t table, unsigned i)
 {
-    _Atomic npte_t *entries = npt_map(t->mfn);
+    _Atomic npte_t *entries = npt_map(table);
     npte_t e = npte_load(&entries[i]);
 
     npt_unmap(entries);
     return e;
+}
+
+static inline npte_t p2m_table_read(const struct p2m_table *t, unsigned i)
+{
+    return npte_read(t->mfn, i);
 }
 
 /** p2m_table_make_writable() - the table to write in place of @t: itself, as

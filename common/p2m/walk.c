@@ -4,15 +4,6 @@
  */
 #include "table.h"
 
-static inline npte_t npte_read(mfn_t table, unsigned i)
-{
-    _Atomic npte_t *entries = npt_map(table);
-    npte_t e = npte_load(&entries[i]);
-
-    npt_unmap(entries);
-    return e;
-}
-
 /*
  *      gfn bit  35      27 26      18 17       9 8        0
  *               level 4    level 3    level 2    level 1

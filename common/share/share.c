@@ -72,7 +72,7 @@ int share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h)
     int err;
 
     p2m_batch_begin(&b, p);
-    e = p2m_lookup_locked(p, gfn);
+    e = p2m_batch_lookup(&b, gfn);
     if (e.type == p2m_ram_shared) {
         *h = shared_frame_at(&e)->link.handle;
         err = 0;

@@ -17,13 +17,21 @@
 #include <quire/page_alloc.h>
 #include <quire/string.h>
 
-/* The last sharer takes the frame. Page lock held, dropped. */
+/* Whether nobody else holds the frame: exact under the page lock. */
+static bool is_last(const struct shared_frame *sf)
+{
+    return frame_type_count(shared_frame_frame(sf)) == 1;
+}
+
+/* The last sharer takes the frame. -EAGAIN: it is not the last any more. */
 static int take_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
 {
     struct p2m *p = b->p2m;
     mfn_t mfn = shared_mfn(sf);
-    int err = shared_frame_retire(sf, p->owner);
+    int err;
 
+    spin_lock(&sf->lock);
+    err = is_last(sf) ? shared_frame_retire(sf, p->owner) : -EAGAIN;
     if (err != 0) {
         spin_unlock(&sf->lock);
         return err;
@@ -72,11 +80,8 @@ static int unshare(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
 {
     int kept = b->p2m->base == NULL ? 0 : base_prepare(b->p2m, gfn), err;
 
-    spin_lock(&sf->lock);
-    if (kept == 0 && frame_type_count(shared_frame_frame(sf)) == 1) {
-        err = take_frame(b, gfn, sf);
-    } else {
-        spin_unlock(&sf->lock);
+    err = kept == 0 && is_last(sf) ? take_frame(b, gfn, sf) : -EAGAIN;
+    if (err == -EAGAIN) {
         err = kept < 0 ? kept : copy_frame(b, gfn, sf, kept != 0);
     }
     if (err != 0) {
@@ -92,7 +97,7 @@ int share_unshare(struct p2m *p, gfn_t gfn)
     int err;
 
     p2m_batch_begin(&b, p);
-    e = p2m_lookup_locked(p, gfn);
+    e = p2m_batch_lookup(&b, gfn);
     switch (e.type) {
     case p2m_ram_shared:
         err = unshare(&b, gfn, shared_frame_at(&e));

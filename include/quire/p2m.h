@@ -167,6 +167,9 @@ int must_check p2m_batch_reserve(struct p2m_batch *b, gfn_t gfn, uint64_t nr,
  */
 void p2m_set(struct p2m_batch *b, gfn_t gfn, mfn_t mfn, unsigned order,
              enum p2m_type type);
+/** p2m_batch_lookup() - p2m_lookup_locked(), which makes a p2m_set() of the same
+ *  gfn cheap. */
+struct p2m_entry p2m_batch_lookup(struct p2m_batch *b, gfn_t gfn);
 /**
  * p2m_set_neighbours() - p2m_set() for @nr neighbouring 4K gfns, all in one 2M range:
  * the i-th maps to mfn[i * @step] (step 0: all the same frame). @type is one

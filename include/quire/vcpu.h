@@ -68,6 +68,7 @@ struct vcpu_exit {
     uint8_t insn_len;           /* bytes, where the instruction completes */
     bool in_delivery;           /* an event was being delivered: the fault is
                                  * not that of the instruction at RIP */
+    ticks_t entered_at;         /* last thing before VMRUN */
     ticks_t at;                 /* first thing after #VMEXIT */
     union {
         struct npf npf;

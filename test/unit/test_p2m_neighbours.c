@@ -31,9 +31,9 @@ static void setup(void)
     p2m_add_listener(many, &heard.l);
 }
 
-static void forget(struct p2m *p, gfn_t gfn, const struct p2m_entry *e)
+static void forget(struct p2m *p, const struct p2m_group *g)
 {
-    (void)p, (void)gfn, (void)e;    /* the frames are nobody's */
+    (void)p, (void)g;       /* the frames are nobody's */
 }
 
 static void teardown(void)

@@ -85,7 +85,7 @@ void arch_vcpu_run(struct vcpu *v, struct vcpu_exit *exit)
 
     *exit = (struct vcpu_exit){ .reason = EXIT_NONE };
     if (a->is_dead) {
-        exit->at = arch_now();
+        exit->at = exit->entered_at = arch_now();
         exit->reason = EXIT_SHUTDOWN;
         return;
     }
@@ -104,6 +104,7 @@ void arch_vcpu_run(struct vcpu *v, struct vcpu_exit *exit)
     c->tlb_control = asid_assign(&v->asid, v->p2m, generation)
                    ? TLB_FLUSH_ALL : TLB_FLUSH_NONE;
     c->asid = v->asid.asid;
+    exit->entered_at = arch_now();
     exit->at = svm_world_switch(a->vmcb_maddr, &v->regs, cpu->host_vmcb);
     p2m_guest_leave();
     grace_enter();
