@@ -8,6 +8,7 @@ import expression
 from build import build, guests, kernel
 from channel import has_reply
 from errors import UserError
+from files import modules
 from progress import Progress
 from qemu import EXIT_SUCCESS, EXIT_WORDS, Machine, tail
 from table import Table, Units
@@ -183,7 +184,8 @@ def run(scenario, args):
         commands = [FIRST] + [s.command for s in scenario.steps]
         scenario.steps = [s for s in scenario.steps if has_reply(s.command)]
     began = time.monotonic()
-    with Machine(kernel(args.debug), guests(), cpus=scenario.cpus,
+    with Machine(kernel(args.debug), guests() + modules(scenario.files),
+                 cpus=scenario.cpus,
                  memory=scenario.memory, icount=args.icount,
                  append=scenario.append, commands=commands,
                  timeout=scenario.timeout) as machine:

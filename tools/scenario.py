@@ -19,7 +19,7 @@ FOLDER = ROOT / "tools" / "scenarios"
 SIZE = re.compile(r"^(\d+)([KMG]?)$", re.IGNORECASE)
 EACH = re.compile(r"^\s*([a-z]\w*)\s*=(.+?)\.\.(.+)$")
 KEYS = {"title", "about", "machine", "vars", "step"}
-MACHINE_KEYS = {"mem", "cpus", "timeout_s", "append"}
+MACHINE_KEYS = {"mem", "cpus", "timeout_s", "append", "files"}
 STEP_KEYS = {"say", "run", "each", "expect", "save", "table", "fails"}
 # The commands whose replies have the columns.
 TABLES = {"shared": ("stats", "join"), "written": ("stats", "join"),
@@ -48,6 +48,7 @@ class Scenario:
     cpus: int
     timeout: float              # seconds
     append: str                 # for the hypervisor's command line
+    files: list                 # kinds of real files (files.py), as modules
     variables: dict
     steps: list
 
@@ -208,6 +209,7 @@ def _build(name, table, overrides):
         cpus=int(machine.get("cpus", 1)),
         timeout=float(machine.get("timeout_s", 60)),
         append=str(machine.get("append", "")),
+        files=_strings("[machine]: files", machine.get("files", [])),
         variables=variables, steps=steps)
 
 

@@ -47,6 +47,9 @@ void memory_init(const struct hvm_start_info *si);
 void memory_drop_null(void);
 unsigned memory_nr_ranges(void);
 const struct hvm_memmap_table_entry *memory_range(unsigned i);
+/** memory_module() - of what the domain was given as modules=. */
+unsigned memory_nr_modules(void);
+const struct hvm_modlist_entry *memory_module(unsigned i);
 /** memory_run() - RAM frames without a hole from @gfn on; 0: not RAM. */
 uint64_t memory_run(uint64_t gfn);
 /** memory_top() - first gfn above all RAM. */

@@ -5,6 +5,7 @@
 #include "guest.h"
 
 #define MAX_MEMMAP 16
+#define MAX_MODULES 4
 #define PTE_P UINT64_C(1)
 #define PTE_W UINT64_C(2)
 #define PTE_TABLE UINT64_C(0x003)
@@ -18,6 +19,8 @@ extern uint8_t image_end[];
 
 static struct hvm_memmap_table_entry map[MAX_MEMMAP];
 static unsigned nr_ranges;
+static struct hvm_modlist_entry modules[MAX_MODULES];
+static unsigned nr_modules;
 static uint64_t next_table;
 
 /* Tables grow from the image's end up to the guest's free pages. */
@@ -81,6 +84,9 @@ void memory_init(const struct hvm_start_info *si)
 {
     const struct hvm_memmap_table_entry *e = (const void *)si->memmap_paddr;
 
+    nr_modules = MIN(si->nr_modules, MAX_MODULES);
+    memcpy(modules, (const void *)(uintptr_t)si->modlist_paddr,
+           nr_modules * sizeof(modules[0]));
     nr_ranges = MIN(si->memmap_entries, MAX_MEMMAP);
     memcpy(map, e, nr_ranges * sizeof(map[0]));
     for (unsigned i = 0; i < nr_ranges; i++) {
@@ -104,6 +110,16 @@ unsigned memory_nr_ranges(void)
 const struct hvm_memmap_table_entry *memory_range(unsigned i)
 {
     return &map[i];
+}
+
+unsigned memory_nr_modules(void)
+{
+    return nr_modules;
+}
+
+const struct hvm_modlist_entry *memory_module(unsigned i)
+{
+    return &modules[i];
 }
 
 uint64_t memory_run(uint64_t gfn)
