@@ -35,7 +35,7 @@
 
 struct oom oom = { .lock = SPINLOCK_INIT(OOM, 0) };
 
-static struct task pump, drains[MAX_CPUS];
+static struct task pump, drains[MAX_CPUS];     /* set up by oom_init() */
 static _Atomic bool pump_queued, drain_queued[MAX_CPUS];
 
 void oom_request(void)
@@ -381,6 +381,8 @@ void oom_unstall(struct vcpu *v)
 
 void oom_forget(struct domain *d)
 {
+    bool is_pressed;
+
     spin_lock(&oom.lock);
     for (unsigned i = 0; i < d->nr_vcpus; i++) {
         struct vcpu *v = d->vcpus[i];
@@ -395,8 +397,11 @@ void oom_forget(struct domain *d)
     }
     owner_set_wanted(d->id, false);
     oom_hold();
+    is_pressed = oom.is_pressed;
     spin_unlock(&oom.lock);
-    oom_request();
+    if (is_pressed) {
+        oom_request();
+    }
 }
 
 void oom_init(void)
@@ -410,10 +415,11 @@ void oom_init(void)
     oom.is_pressed = false;
     oom.stats = (struct oom_stats){ 0 };
     timer_init(&oom.timer, 0, timer_fired);
-    pump = (struct task){ .run = run_pump, .name = "oom" };
-    atomic_store(&pump_queued, false);
+    /* A host test's second machine may find them queued still. */
+    pump.run = run_pump;
+    pump.name = "oom";
     for (unsigned cpu = 0; cpu < MAX_CPUS; cpu++) {
-        drains[cpu] = (struct task){ .run = run_drain, .name = "drain" };
-        atomic_store(&drain_queued[cpu], false);
+        drains[cpu].run = run_drain;
+        drains[cpu].name = "drain";
     }
 }

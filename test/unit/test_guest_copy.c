@@ -121,8 +121,8 @@ TEST(no_memory_to_unshare)
     test_settle();
 }
 
-/* A guest's write finds no memory: parked with a reason, goes on later. */
-TEST(a_guest_without_memory_is_parked)
+/* A guest's write finds no memory: its vCPU waits, and goes on by itself. */
+TEST(a_guest_without_memory_waits)
 {
     static const struct script_step steps[] = {
         { .op = SCRIPT_WRITE, .gpa = 5 << 12, .value = 9 },
@@ -138,12 +138,11 @@ TEST(a_guest_without_memory_is_parked)
     CHECK_EQ(share_add_physmap(a->p2m, GFN(2), h, b->p2m, GFN(5)), 0);
     test_start(b, steps, 2);
     host_fail_alloc_at(1);
-    CHECK(test_run_idle());
-    host_fail_alloc_at(0);
-    CHECK_EQ(b->pause_count, 1);
-    CHECK(strstr(b->crash_reason, "no memory") != NULL);
-    CHECK_EQ(domain_unpause(b), 0);
     CHECK(test_run_until(b, DOMAIN_SHUTDOWN));
+    host_fail_alloc_at(0);
+    CHECK_EQ(atomic_load(&b->oom.parks), 1);
+    CHECK_EQ(atomic_load(&b->oom.resumes), 1);
+    CHECK_EQ(b->crash_reason[0], 0);
     CHECK_EQ(p2m_lookup(b->p2m, GFN(5)).type, p2m_ram_rw);
     CHECK_EQ(b->unshare_ticks.count, 1);
     test_kill(a);
@@ -151,8 +150,8 @@ TEST(a_guest_without_memory_is_parked)
     test_settle();
 }
 
-/* Two vCPUs find none at once: one pause, which one unpause undoes. */
-TEST(a_domain_is_parked_once)
+/* Two vCPUs find none at once: each waits by itself, none twice. */
+TEST(vcpus_wait_each_for_itself)
 {
     struct vcpu_exit e = {
         .reason = EXIT_NPF,
@@ -173,9 +172,13 @@ TEST(a_domain_is_parked_once)
         host_fail_alloc_at(1);
         vcpu_handle_exit(b->vcpus[i], &e);
         host_fail_alloc_at(0);
+        CHECK_EQ(atomic_load(&b->oom.nr_parked), i + 1);
+        CHECK_EQ(atomic_load(&b->vcpus[i]->pause_count), 1);
     }
-    CHECK_EQ(b->pause_count, 1);
-    CHECK_EQ(domain_unpause(b), 0);
+    CHECK_EQ(b->pause_count, 0);
+    CHECK_EQ(oom_audit(), 0);
+    CHECK(test_run_idle());         /* there is memory after all */
+    CHECK_EQ(atomic_load(&b->oom.nr_parked), 0);
     CHECK_EQ(atomic_load(&b->vcpus[0]->pause_count), 0);
     test_kill(a);
     test_kill(b);
