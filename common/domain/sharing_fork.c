@@ -21,6 +21,7 @@ static int begin_pausing(struct vcpu *v, struct sharing_call *c,
         if (atomic_load(&target->nr_pausing) != 0) {
             return -EBUSY;
         }
+        return -ERESTART;       /* what follows has a slice of its own */
     }
     return 0;
 }

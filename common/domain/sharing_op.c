@@ -13,7 +13,7 @@
 
 #include "sharing_call.h"
 
-#define COST_CALL 1000          /* units: copying and looking up */
+#define COST_CALL 4500          /* units: exit, copies of @op, its cursor */
 
 int sharing_op_target(const struct domain *caller, domid_t id,
                       struct domain **d)
@@ -149,6 +149,13 @@ int64_t sharing_op_run(struct vcpu *v, struct xen_mem_sharing_op *op,
     return result;
 }
 
+static bool has_output(const struct xen_mem_sharing_op *op)
+{
+    return op->op == XENMEM_sharing_op_nominate_gfn ||
+           op->op == XENMEM_sharing_op_range_share ||
+           op->op == XENMEM_sharing_op_fork;
+}
+
 int64_t sharing_op(struct hypercall *h)
 {
     struct work w = { .left = WORK_SLICE - COST_CALL };
@@ -162,14 +169,17 @@ int64_t sharing_op(struct hypercall *h)
     if (hypercall_get(h, h->arg[1], &op, sizeof(op)) != 0) {
         return -EFAULT;
     }
-    /* What it has done it cannot do again: first a place for its results. */
-    if (hypercall_prepare(h, h->arg[1], sizeof(op)) != 0) {
+    /* A place for the results before there are any. If that is gone when a long
+     * one ends, it may be done again: what is shared stays so, and a child is
+     * destroyed. */
+    if (has_output(&op) && h->v->sharing == NULL &&
+        hypercall_prepare(h, h->arg[1], sizeof(op)) != 0) {
         return -EFAULT;
     }
     result = sharing_op_run(h->v, &op, &w);
-    /* As in Xen: outputs on success; a range also tells where it stopped. */
-    if ((result == 0 || (op.op == XENMEM_sharing_op_range_share &&
-                         result != -ERESTART)) &&
+    /* On success, and a range also tells where it stopped. */
+    if (has_output(&op) && result != -ERESTART &&
+        (result == 0 || op.op == XENMEM_sharing_op_range_share) &&
         hypercall_put(h, h->arg[1], &op, sizeof(op)) != 0) {
         result = -EFAULT;
     }
