@@ -7,6 +7,8 @@
 #include <quire/log.h>
 #include <quire/panic.h>
 
+#define MAX_SPLITS 2            /* by one insert, if there is room anywhere */
+
 /* The way to a leaf: the last slot that holds a node, and what it consumed. */
 struct way {
     uintptr_t *link;            /* &r->root, or a slot: holds the node */
@@ -184,7 +186,10 @@ int table_add_to_full(struct rmap *r, uint64_t word, uint64_t map)
     if (leaf_join(l, word, map)) {
         return 0;
     }
-    while (!leaf_put(l, word, map, MAX_PROBE)) {
+    for (unsigned splits = 0;
+         !leaf_put(l, word, map,
+                   splits < MAX_SPLITS ? MAX_PROBE : LEAF_BUCKETS);
+         splits++) {
         if (split(r, word) != 0) {
             return leaf_put(l, word, map, LEAF_BUCKETS) ? 0 : -ENOMEM;
         }
