@@ -1,6 +1,6 @@
 /*
  * scan_sum.c - checksum and comparison of whole pages: where the scanner's
- * time goes. Counted in instructions, so unrolled: 2.25 a word the one, 3 the
+ * time goes. Counted in instructions, so unrolled: 2.13 a word the one, 3 the
  * other.
  *
  * The checksum decides nothing but where to look: equal contents are always
@@ -14,36 +14,34 @@
 #define PAGE_WORDS (PAGE_SIZE / sizeof(uint64_t))
 
 /*
- * Four words into one lane. Each step is a bijection of the lane; the rotation
- * brings the top bits, which a product can only push out, down again.
+ * Eight words into one lane, a bijection of it for each word. The rotations
+ * put each word in another place, so that no two neighbours whose top bits
+ * change (signs of numbers) cancel out; the product mixes what came together.
  */
 static inline __attribute__((always_inline)) uint64_t
 step(uint64_t h, const uint64_t *w)
 {
-    h = (h ^ w[0]) * UINT64_C(0xa0761d6478bd642f);
-    h = (h ^ w[1]) * UINT64_C(0xa0761d6478bd642f);
-    h = (h ^ w[2]) * UINT64_C(0xa0761d6478bd642f);
-    h = (h ^ w[3]) * UINT64_C(0xa0761d6478bd642f);
-    return h << 27 | h >> 37;
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < 8; i++) {
+        h ^= w[i];
+        h = h << 29 | h >> 35;
+    }
+    return h * UINT64_C(0xa0761d6478bd642f);
 }
 
 /* Guests write meanwhile; whatever comes out is a checksum. */
 __attribute__((no_sanitize("thread"))) uint64_t scan_sum(const void *page)
 {
     const uint64_t *w = page;
-    uint64_t lane[4] = { 1, 2, 3, 4 };
+    uint64_t a = 1, b = 2, c = 3, d = 4;
 
     for (const uint64_t *end = w + PAGE_WORDS; w != end; w += 32) {
-        lane[0] = step(lane[0], w);
-        lane[1] = step(lane[1], w + 4);
-        lane[2] = step(lane[2], w + 8);
-        lane[3] = step(lane[3], w + 12);
-        lane[0] = step(lane[0], w + 16);
-        lane[1] = step(lane[1], w + 20);
-        lane[2] = step(lane[2], w + 24);
-        lane[3] = step(lane[3], w + 28);
+        a = step(a, w);
+        b = step(b, w + 8);
+        c = step(c, w + 16);
+        d = step(d, w + 24);
     }
-    return mix64(step(0, lane)) >> (64 - SCAN_SUM_BITS);
+    return mix64(mix64(mix64(mix64(a) + b) + c) + d) >> (64 - SCAN_SUM_BITS);
 }
 
 bool scan_equal(const void *one, const void *two)
