@@ -11,11 +11,12 @@
 
 #include "job.h"
 
-#define UNITS_PER_GFN 300
+#define UNITS_PER_GFN 1400         /* far apart, each in a table of its own */
+#define UNITS_PER_DOMAIN 4000
 #define ONE (UINT64_C(1) << 20)     /* one frame, in fixed point */
 
 struct stats_state {
-    bool opened, all;
+    bool opened, closed, all;
     struct domain *domain;      /* counted: the one being walked */
     gfn_t next;
     uint64_t saved;             /* frames in units of 1 / ONE */
@@ -41,7 +42,7 @@ static int walk_shared(struct stats_state *s, struct work *w)
             s->saved += ONE - ONE / info.sharers;
         }
         if (work_spend(w, e.type == p2m_ram_shared ? UNITS_PER_GFN :
-                       UNITS_PER_GFN / 4)) {
+                       UNITS_PER_GFN / 3)) {
             return -ERESTART;
         }
     }
@@ -132,8 +133,11 @@ static int run_stats(struct job *job, struct work *w)
         put_share(&job->reply);
         oom_put_stats(&job->reply);
         reply_open(&job->reply, "domains", '[');
+        if (work_spend(w, WORK_SLICE)) {
+            return -ERESTART;
+        }
     }
-    for (;;) {
+    while (!s->closed) {
         if (s->domain == NULL) {
             s->domain = next(job, s);
             s->next = GFN(0);
@@ -148,8 +152,17 @@ static int run_stats(struct job *job, struct work *w)
         put_domain(&job->reply, s->domain, s);
         domain_put(s->domain);
         s->domain = NULL;
+        if (work_spend(w, UNITS_PER_DOMAIN)) {
+            return -ERESTART;
+        }
     }
-    reply_close(&job->reply);
+    if (!s->closed) {
+        s->closed = true;
+        reply_close(&job->reply);
+        if (work_spend(w, WORK_SLICE)) {
+            return -ERESTART;
+        }
+    }
     put_histogram(&job->reply, "unshare_ticks", &s->unshare);
     return 0;
 }

@@ -25,11 +25,13 @@
 #include <quire/owner.h>
 #include <quire/rng.h>
 
-#define GROUP 8                 /* pairs or entries under one lock */
-#define RMAP_AUDIT_MAX 64       /* longer ones: the sums of S4 must do */
+#define GROUP 4                 /* pairs or entries under one lock */
+#define RMAP_AUDIT_MAX 32       /* longer ones: the sums of S4 must do */
 #define COST_FRAME 400          /* units */
 #define COST_PAIR 950
-#define COST_RMAP_PAIR 8
+#define COST_RMAP_PAIR 24
+#define LARGE 64                /* from here on a scan looks for its place: */
+#define COST_SCAN 12000
 #define COST_DOMAIN 250
 #define COST_ENTRY 450
 
@@ -170,9 +172,11 @@ static bool check_pairs(struct share_audit *a, struct work *w)
 {
     struct shared_frame *sf = a->current;
     struct rmap_pair pairs[GROUP];
+    int64_t cost;
     unsigned nr;
 
     spin_lock(&sf->lock);
+    cost = rmap_count(&sf->rmap) > LARGE ? COST_SCAN : 0;
     nr = rmap_scan(&sf->rmap, pairs, (unsigned)MIN(a->left, GROUP));
     spin_unlock(&sf->lock);
     for (unsigned i = 0; i < nr; i++) {
@@ -183,7 +187,7 @@ static bool check_pairs(struct share_audit *a, struct work *w)
         a->current = NULL;
         shared_frame_put(sf);
     }
-    return work_spend(w, (int64_t)nr * COST_PAIR);
+    return work_spend(w, cost + (int64_t)nr * COST_PAIR);
 }
 
 /* All records. True: the slice is over. */
