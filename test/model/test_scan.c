@@ -15,6 +15,8 @@
 #include <quire/panic.h>
 #include <quire/scan.h>
 
+#include <quire/p2m_near.h>
+
 #include <string.h>
 #include <unistd.h>
 
@@ -249,6 +251,75 @@ static void finish(struct scan_stats *t)
     }
     test_drain_grace();
     test_share_all_gone();
+}
+
+/* ---- one page, one writer, merged again and again ------------------------- */
+
+struct shared_frame;
+int scan_merge(struct p2m *p, struct p2m_hint *h, gfn_t gfn,
+               struct shared_frame *sf);
+
+static void write_or_merge(void *arg)
+{
+    struct script_step steps[] = {
+        { .op = SCRIPT_WRITE, .gpa = gfn_to_gpa(gfn_of(1)), .value = 1 },
+        { .op = SCRIPT_EXPECT, .gpa = gfn_to_gpa(gfn_of(1)), .value = 1 },
+        { .op = SCRIPT_WRITE, .gpa = gfn_to_gpa(gfn_of(1)), .value = 0 },
+        { .op = SCRIPT_EXPECT, .gpa = gfn_to_gpa(gfn_of(1)), .value = 0 },
+        { .op = SCRIPT_HLT },
+    };
+    struct vcpu *v = &cpus[1].vcpu;
+    uint64_t *merges = arg;
+
+    if (arch_cpu() == 0) {
+        struct shared_frame *sf =
+            mfn_to_frame(p2m_lookup(v->p2m, gfn_of(2)).mfn)->user;
+
+        while (nr_running != 0) {
+            struct p2m_hint h = { .leaf = NULL };
+
+            *merges += scan_merge(v->p2m, &h, gfn_of(1), sf) == 0;
+            grace_quiesce();
+            arch_poll();
+        }
+        return;
+    }
+    for (uint64_t i = 0; i < 100000 * test_rounds; i++) {
+        struct script s = { .steps = steps, .nr = ARRAY_SIZE(steps) };
+        struct vcpu_exit e = { .reason = EXIT_NONE };
+
+        host_vcpu_set_script(v, &s);
+        while (e.reason != EXIT_HLT) {
+            arch_vcpu_run(v, &e);
+            if (e.reason == EXIT_NPF) {
+                BUG_ON(p2m_fault(v->p2m, &e.npf) != P2M_FAULT_RETRY);
+            }
+            arch_poll();
+            grace_quiesce();
+        }
+    }
+    nr_running = 0;
+}
+
+TEST(no_write_is_lost)
+{
+    share_handle_t h;
+    uint64_t merges = 0;
+
+    alarm(FOREVER_SECONDS);
+    test_share_machine(1 << 13, 2);
+    host_tlb_seed(test_seed, 200);
+    nr_running = 1;
+    CHECK_EQ(owner_claim(domid_of(1), NULL, 1 << 20), domid_of(1));
+    create(&cpus[1], 1);
+    CHECK_EQ(share_nominate(cpus[1].vcpu.p2m, gfn_of(2), &h), 0);
+    host_run_on_cpus(2, write_or_merge, &merges);
+    CHECK(merges > 100);
+    test_share_audit_all();
+    destroy(&cpus[1]);
+    test_drain_grace();
+    test_share_all_gone();
+    alarm(0);
 }
 
 TEST(guests_never_notice)
