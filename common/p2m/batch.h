@@ -38,7 +38,9 @@ static inline void p2m_batch_note(struct p2m_batch *b, uint64_t gfn,
     if (b->first.n <= gfn && gfn + nr <= b->last.n) {
         return;
     }
-    p2m_batch_notify(b);
+    if (b->first.n != b->last.n) {
+        p2m_batch_notify(b);
+    }
     b->first.n = gfn;
     b->last.n = gfn + nr;
 }

@@ -18,8 +18,8 @@
  */
 #include "shared_frame.h"
 
-#define CHUNK 12            /* pairs under one taking of the locks */
-#define COST_PAIR 800       /* units: one pair of a chunk */
+#define CHUNK 8             /* pairs under one taking of the locks */
+#define COST_PAIR 1100       /* units: one pair of a chunk */
 #define COST_CHUNK 900      /* units: locks and flushes of a chunk */
 #define COST_SINGLE 6000    /* units: one pair on its own */
 

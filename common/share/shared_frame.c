@@ -181,8 +181,7 @@ bool shared_frame_release_many(struct shared_frame *sf, uint32_t n)
 
     n -= last;              /* the last one's goes with the record */
     if (n != 0) {
-        frame_put_type_many(f, n);
-        frame_put_many(f, n);
+        frame_put_holders(f, n);
     }
     if (last) {
         BUG_ON(shared_frame_retire(sf, DOMID_COW) != 0);

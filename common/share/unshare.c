@@ -36,7 +36,9 @@ static int take_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
         spin_unlock(&sf->lock);
         return err;
     }
-    rmap_remove(&sf->rmap, (struct rmap_pair){ p->owner, gfn });
+    /* The map goes with the record, and our pair, its last, with the map. */
+    ASSERT(rmap_count(&sf->rmap) == 1 &&
+           rmap_has(&sf->rmap, (struct rmap_pair){ p->owner, gfn }));
     spin_unlock(&sf->lock);
     share_count(&share_totals.removed, 1);
     shared_frame_put(sf);

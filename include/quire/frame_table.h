@@ -114,6 +114,8 @@ static inline uint64_t frame_type_count(const struct frame *f)
  */
 int must_check frame_set_owner(struct frame *f, domid_t to);
 
+/** frame_put_holders() - the reverse of frame_get_many(): @n of more. */
+void frame_put_holders(struct frame *f, uint32_t n);
 /** frame_get_many() - @n references and @n type references more to a frame
  *  that the caller has one of each to. -EOVERFLOW: nothing changed. */
 int must_check frame_get_many(struct frame *f, uint32_t n);
