@@ -163,8 +163,7 @@ static int parse_events(struct job *job, struct events_state *s)
 
 static void put_event(struct reply *r, const struct notice *n)
 {
-    bool is_oom = n->kind == NOTICE_OOM_WAIT || n->kind == NOTICE_OOM_RESUME ||
-                  n->kind == NOTICE_OOM_KILL;
+    bool is_oom = n->kind <= NOTICE_OOM_KILL;
 
     reply_open(r, NULL, '{');
     reply_number(r, "number", n->number);

@@ -56,7 +56,8 @@ const char *notice_name(enum notice_kind kind)
 {
     static const char *const names[NR_NOTICE_KINDS] = {
         [NOTICE_OOM_WAIT] = "oom-wait", [NOTICE_OOM_RESUME] = "oom-resume",
-        [NOTICE_OOM_KILL] = "oom-kill", [NOTICE_SHUTDOWN] = "shutdown",
+        [NOTICE_OOM_LAPSE] = "oom-lapse", [NOTICE_OOM_KILL] = "oom-kill",
+        [NOTICE_SHUTDOWN] = "shutdown",
         [NOTICE_CRASH] = "crash",
     };
 

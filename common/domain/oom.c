@@ -30,7 +30,8 @@
 #include "oom_queue.h"
 
 #define COST_WAKE 400           /* units: one vCPU looked at, or woken */
-#define PROMISE_MS 10           /* how long a promise lasts */
+#define PROMISE_MS 200          /* a promise lasts: many turns of its CPU */
+#define RETRY_MS 10             /* one frame was too little: how soon again */
 #define NEED_MAX 8              /* frames; one write needs no more */
 
 struct oom oom = { .lock = SPINLOCK_INIT(OOM, 0) };
@@ -118,9 +119,9 @@ static void enqueue(struct vcpu *v, bool was_first, bool was_machine_first)
     oom_hold();
 }
 
-static ticks_t promise_end(void)
+static ticks_t after_ms(unsigned ms)
 {
-    return arch_now() + arch_tick_hz() / 1000 * PROMISE_MS;
+    return arch_now() + arch_tick_hz() / 1000 * ms;
 }
 
 void oom_wait(struct vcpu *v, gfn_t gfn)
@@ -133,7 +134,7 @@ void oom_wait(struct vcpu *v, gfn_t gfn)
     is_again = atomic_load(&v->oom.state) == OOM_PROMISED;
     if (is_again) {
         unpromise(v);
-        v->oom.until = v->oom.need != 0 ? promise_end() : 0;
+        v->oom.until = v->oom.need != 0 ? after_ms(RETRY_MS) : 0;
     } else {
         v->oom.need = 0;
         v->oom.until = 0;
@@ -176,7 +177,7 @@ static void promise(struct vcpu *v, unsigned need)
 {
     stop_waiting(v);
     v->oom.need = need;
-    v->oom.until = promise_end();
+    v->oom.until = after_ms(PROMISE_MS);
     oom.held += need;
     oom.nr_promised++;
     list_append(&oom.promised, &v->oom.link);
@@ -220,6 +221,7 @@ static void expire(ticks_t now)
         unpromise(v);
         oom.stats.lapsed++;
         oom_hold();
+        oom_notice(v, NOTICE_OOM_LAPSE, false, 0);
     }
 }
 

@@ -16,6 +16,7 @@
 enum notice_kind {
     NOTICE_OOM_WAIT,        /* a vCPU waits for memory */
     NOTICE_OOM_RESUME,      /* its write is done; value: ticks it took */
+    NOTICE_OOM_LAPSE,       /* it had memory and did not write after all */
     NOTICE_OOM_KILL,        /* killed instead, by its policy */
     NOTICE_SHUTDOWN,        /* value: enum shutdown_code */
     NOTICE_CRASH,
