@@ -36,9 +36,11 @@ static int take_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
         spin_unlock(&sf->lock);
         return err;
     }
-    /* The map goes with the record, and our pair, its last, with the map. */
+    /* Ours is the last pair: the map goes as a whole, and now, for an audit
+     * may still look at the record. */
     ASSERT(rmap_count(&sf->rmap) == 1 &&
            rmap_has(&sf->rmap, (struct rmap_pair){ p->owner, gfn }));
+    rmap_fini(&sf->rmap);
     spin_unlock(&sf->lock);
     share_count(&share_totals.removed, 1);
     shared_frame_put(sf);
