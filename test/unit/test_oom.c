@@ -64,12 +64,12 @@ static void share_with(struct domain *d)
 }
 
 /* @nr domains that share all their pages; each script writes every page. */
-static void boot(unsigned nr, enum oom_policy policy)
+static void boot_on(unsigned cpus, unsigned nr, enum oom_policy policy)
 {
     struct domain_config c = test_config("source", PAGES);
 
     hog = NULL;
-    test_machine(4096, 1);
+    test_machine(4096, cpus);
     source = test_create(&c);
     for (unsigned i = 0; i < nr; i++) {
         c = test_config("writer", PAGES);
@@ -83,6 +83,11 @@ static void boot(unsigned nr, enum oom_policy policy)
         }
         steps[i][PAGES] = (struct script_step){ .op = SCRIPT_SHUTDOWN };
     }
+}
+
+static void boot(unsigned nr, enum oom_policy policy)
+{
+    boot_on(1, nr, policy);
 }
 
 static void start(unsigned i)
@@ -376,6 +381,76 @@ TEST(each_allocation_failed)
         check_contents(0);
         end(1);
     }
+}
+
+/* It had a frame and failed all the same: not at once again, but again. */
+TEST(a_promise_that_was_too_little_is_tried_again)
+{
+    struct timespec ms = { 0, 1000000 };
+
+    boot(1, OOM_WAIT);
+    take_all();
+    start(0);
+    CHECK(test_run_idle());
+    host_fail_alloc_at(1);
+    give_back(1);
+    CHECK(test_run_idle());
+    host_fail_alloc_at(0);
+    CHECK_EQ(parked(0), 1);
+    CHECK_EQ(page_nr_available(), 1);
+    check_audits();
+    for (unsigned i = 0;
+         i < 5000 && atomic_load(&writer[0]->oom.resumes) == 0; i++) {
+        if (!run_loop_once()) {
+            nanosleep(&ms, NULL);
+        }
+    }
+    CHECK_EQ(atomic_load(&writer[0]->oom.resumes), 1);
+    CHECK(test_run_idle());
+    end(1);
+}
+
+/* CPU 1 has freed, and kept, what CPU 0's domain waits for. */
+static _Atomic int hoard;
+
+static void hoarder(void *arg)
+{
+    (void)arg;
+    grace_enter();
+    if (arch_cpu() == 1) {
+        give_back(PAGES);
+        atomic_store(&hoard, 1);
+    }
+    while (atomic_load(&hoard) == 0) {
+        arch_relax();
+    }
+    if (arch_cpu() == 0) {
+        for (unsigned i = 0; i < 200000 && !has_shut_down(0); i++) {
+            run_loop_once();
+            arch_relax();
+        }
+        atomic_store(&hoard, 2);
+    }
+    while (atomic_load(&hoard) != 2) {
+        run_loop_once();
+    }
+    grace_leave();
+}
+
+TEST(what_another_cpu_keeps_is_found)
+{
+    boot_on(2, 1, OOM_WAIT);
+    take_all();
+    atomic_store(&hoard, 0);
+    writer[0]->vcpus[0]->cpu = 0;
+    test_script(writer[0], 0, steps[0], PAGES + 1);
+    CHECK_EQ(domain_unpause(writer[0]), 0);
+    host_run_on_cpus(2, hoarder, NULL);
+    grace_enter();
+    CHECK(has_shut_down(0));
+    CHECK(atomic_load(&writer[0]->oom.parks) > 0);
+    check_contents(0);
+    end(1);
 }
 
 TEST(notices_are_numbered_and_the_oldest_are_lost)
