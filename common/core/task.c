@@ -56,6 +56,7 @@ bool task_run_one(void)
     struct work w = WORK_INIT;
     struct list *first;
     struct task *t;
+    int err;
 
     spin_lock(&q->lock);
     first = list_pop(&q->tasks);
@@ -65,7 +66,10 @@ bool task_run_one(void)
     }
     t = container_of(first, struct task, link);
     q->last_name = t->name;
-    if (t->run(t, &w) == -ERESTART) {
+    work_begin(&w);
+    err = t->run(t, &w);
+    work_end();
+    if (err == -ERESTART) {
         spin_lock(&q->lock);
         list_append(&q->tasks, &t->link);
         spin_unlock(&q->lock);

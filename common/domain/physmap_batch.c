@@ -49,10 +49,9 @@ static int map_one(struct hypercall *h, struct domain *target,
 }
 
 static int64_t map_all(struct hypercall *h, struct domain *target,
-                       const struct xen_add_to_physmap_batch *a, uint64_t i)
+                       const struct xen_add_to_physmap_batch *a, uint64_t i,
+                       struct work *w)
 {
-    struct work w = { .left = WORK_SLICE - COST_CALL };
-
     while (i < a->size) {
         int err = map_one(h, target, a, i);
 
@@ -64,7 +63,7 @@ static int64_t map_all(struct hypercall *h, struct domain *target,
             return err;
         }
         i++;
-        if (work_spend(&w, COST_MAP) && i < a->size) {
+        if (work_spend(w, COST_MAP) && i < a->size) {
             hypercall_set_arg(h, 0, XENMEM_add_to_physmap_batch |
                                     i << XENMEM_CMD_BITS);
             return -ERESTART;
@@ -79,6 +78,7 @@ int64_t hypercall_physmap_batch(struct hypercall *h)
     struct xen_add_to_physmap_batch a;
     struct compat_add_to_physmap_batch c;
     struct domain *target;
+    struct work w = { .left = WORK_SLICE - COST_CALL };
     int64_t result;
 
     if (h->is_compat) {
@@ -102,7 +102,9 @@ int64_t hypercall_physmap_batch(struct hypercall *h)
     }
     result = sharing_op_target(h->d, a.foreign_domid, &target);
     if (result == 0) {
-        result = map_all(h, target, &a, first);
+        work_begin(&w);
+        result = map_all(h, target, &a, first, &w);
+        work_end();
         domain_put(target);
     }
     return result;

@@ -176,7 +176,9 @@ int64_t sharing_op(struct hypercall *h)
         hypercall_prepare(h, h->arg[1], sizeof(op)) != 0) {
         return -EFAULT;
     }
+    work_begin(&w);
     result = sharing_op_run(h->v, &op, &w);
+    work_end();
     /* On success, and a range also tells where it stopped. */
     if (has_output(&op) && result != -ERESTART &&
         (result == 0 || op.op == XENMEM_sharing_op_range_share) &&

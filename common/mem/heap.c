@@ -16,12 +16,18 @@
 #include <quire/lock.h>
 #include <quire/panic.h>
 #include <quire/string.h>
+#include <quire/work.h>
 
 const uint16_t heap_class_size[NR_CLASSES] = {
     16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 288, 336, 400, 448,
     496, 576, 672, 800, 1008, 1344, 2016,
 };
 static_assert(sizeof(struct slab) == 64, "objects begin there");
+
+/* Units, charged to whoever's slice it is: half a magazine, a slab. */
+#define COST_REFILL 350
+#define COST_SPILL 400
+#define COST_SLAB 250
 
 #define CLASSES_ROUNDED 32      /* a shift, too */
 
@@ -82,6 +88,7 @@ static struct slab *slab_create(unsigned class)
     if (f == NULL) {
         return NULL;
     }
+    work_charge(COST_SLAB);
     s = arch_map_frame(frame_to_mfn(f));
     object_poison_slab(s);
     *s = (struct slab){
@@ -144,6 +151,7 @@ static slow_path bool refill(struct magazine *m, unsigned class)
     struct list *partial = &heap_classes[class].partial;
     unsigned n = 0;
 
+    work_charge(COST_REFILL);
     spin_lock(&heap_lock);
     for (; n < MAGAZINE_BATCH; n++) {
         struct slab *s = container_of(partial->next, struct slab, link);
@@ -164,6 +172,7 @@ static slow_path void spill(struct magazine *m, unsigned n)
 {
     unsigned keep = magazine_len(m) - n;
 
+    work_charge(COST_SPILL);
     spin_lock(&heap_lock);
     for (unsigned i = keep; i < keep + n; i++) {
         slab_give(m->object[i]);

@@ -16,8 +16,10 @@
 #include <quire/panic.h>
 #include <quire/pressure.h>
 #include <quire/string.h>
+#include <quire/work.h>
 
 #define CACHE_BATCH 32
+#define COST_BATCH 1000    /* units: so many frames from or to the buddy */
 
 struct page_cache {
     cache_aligned _Atomic unsigned n;   /* own CPU writes, any reads */
@@ -129,6 +131,7 @@ static unsigned batch_of(const struct page_cache *c)
 
 static slow_path bool refill(struct page_cache *c, bool is_owned)
 {
+    work_charge(COST_BATCH);
     cache_set_len(c, buddy_take_singles(c->frames, batch_of(c),
                                         floor_of(c, is_owned)));
     return cache_len(c) != 0;
@@ -138,6 +141,7 @@ static slow_path void spill(struct page_cache *c, unsigned n)
 {
     unsigned keep = cache_len(c) - n;
 
+    work_charge(COST_BATCH);
     buddy_give_singles(c->frames + keep, n);
     cache_set_len(c, keep);
 }

@@ -4,6 +4,9 @@
 #include <quire/heap.h>
 #include <quire/page_alloc.h>
 #include <quire/string.h>
+#include <quire/work.h>
+
+#define COST_TABLE 750      /* units: a page of zeroes and its record */
 
 struct p2m_table *p2m_table_alloc(void)
 {
@@ -19,6 +22,7 @@ struct p2m_table *p2m_table_alloc(void)
         heap_free(t);
         return NULL;
     }
+    work_charge(COST_TABLE);
     list_init(&t->grace.link);
     t->mfn = frame_to_mfn(f);
     entries = npt_map(t->mfn);

@@ -7,6 +7,11 @@
 #include <quire/log.h>
 #include <quire/panic.h>
 #include <quire/string.h>
+#include <quire/work.h>
+
+/* Units, charged to whoever's slice it is. */
+#define COST_SPLIT 4500
+#define COST_MERGE 60       /* a word */
 
 struct rmap_secret rmap_secret;
 
@@ -221,6 +226,7 @@ void leaf_split(struct leaf *lo, struct leaf *hi)
     uint8_t passed[LEAF_BUCKETS];
     unsigned shift, before = LEAF_BUCKETS - 1;
 
+    work_charge(COST_SPLIT);
     memcpy(passed, lo->passed, sizeof(passed));
     memset(lo->passed, 0, sizeof(lo->passed));
     leaf_clear(hi);
@@ -244,6 +250,7 @@ void leaf_split(struct leaf *lo, struct leaf *hi)
 
 void leaf_merge(struct leaf *to, const struct leaf *from)
 {
+    work_charge(from->used * COST_MERGE);
     for (unsigned k = 0; k < LEAF_BUCKETS; k++) {
         const uint64_t *w;
 

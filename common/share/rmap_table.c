@@ -6,7 +6,9 @@
 #include <quire/heap.h>
 #include <quire/log.h>
 #include <quire/panic.h>
+#include <quire/work.h>
 
+#define COST_SLOT 6             /* units: one of a node that grows or shrinks */
 #define MAX_SPLITS 2            /* by one insert, if there is room anywhere */
 
 /* The way to a leaf: the last slot that holds a node, and what it consumed. */
@@ -132,6 +134,7 @@ static int deepen(struct way *way, uint64_t hash)
     if (new == NULL) {
         return -ENOMEM;
     }
+    work_charge(COST_SLOT << bits);
     for (unsigned i = 0; i < 1u << bits; i++) {
         new[2 * i] = new[2 * i + 1] = node[i];
     }
@@ -221,6 +224,7 @@ static void try_halve(struct way *way)
     if (new == NULL) {
         return;     /* the larger one is right as well; the next merge asks */
     }
+    work_charge(COST_SLOT << (bits - 1));
     for (unsigned i = 0; i < 1u << (bits - 1); i++) {
         new[i] = node[2 * i];
     }

@@ -6,6 +6,10 @@
  * says so returns -ERESTART with its cursor in the object it works on. The
  * decision depends on the units alone, so it is the same in every build;
  * every entry completes at least one item before it asks. NULL: no budget.
+ *
+ * What is dear and rare (a table, a slab, a split, a byte to a port) is
+ * charged where it is done, by work_charge(), to the slice that this CPU runs:
+ * so the units of an item are those of the usual one.
  */
 #pragma once
 
@@ -20,6 +24,12 @@ struct work {
 };
 
 #define WORK_INIT { .left = WORK_SLICE }
+
+/** work_begin() - @w is this CPU's slice, until work_end(). */
+void work_begin(struct work *w);
+void work_end(void);
+/** work_charge() - @units more for this CPU's slice, if it runs one. */
+void work_charge(int64_t units);
 
 /** work_spend() - charge @units; true: stop at your next safe place. */
 static inline bool must_check work_spend(struct work *w, int64_t units)
