@@ -9,6 +9,7 @@
 #include <quire/arch.h>
 #include <quire/errno.h>
 #include <quire/event.h>
+#include <quire/fork.h>
 #include <quire/grace.h>
 #include <quire/heap.h>
 #include <quire/notice.h>
@@ -407,6 +408,40 @@ TEST(a_promise_that_was_too_little_is_tried_again)
     }
     CHECK_EQ(atomic_load(&writer[0]->oom.resumes), 1);
     CHECK(test_run_idle());
+    end(1);
+}
+
+/* The child begins with the write that its parent waits to do, and waits for
+ * nothing itself. */
+TEST(a_fork_of_one_that_waits)
+{
+    struct fork_config c = { .name = "child", .id = DOMID_INVALID };
+    struct domain *child = NULL;
+    char why[DOMAIN_WHY_MAX];
+
+    boot(1, OOM_WAIT);
+    uint64_t pages = atomic_load(&owner_get(writer[0]->id)->pages);
+
+    CHECK_EQ(owner_set_max(writer[0]->id, pages), 0);
+    start(0);
+    CHECK(test_run_idle());
+    CHECK_EQ(parked(0), 1);
+    CHECK_EQ(domain_fork(writer[0], &c, &child, why, NULL), 0);
+    domain_get(child);
+    CHECK_EQ(atomic_load(&child->oom.nr_parked), 0);
+    CHECK_EQ(child->vcpus[0]->regs.rip, writer[0]->vcpus[0]->regs.rip);
+    check_audits();
+    test_script(child, 0, steps[0], PAGES + 1);
+    CHECK_EQ(owner_set_max(child->id, UINT64_MAX), 0);
+    CHECK_EQ(domain_unpause(child), 0);
+    CHECK(test_run_idle());
+    CHECK_EQ(atomic_load(&child->state), DOMAIN_SHUTDOWN);
+    CHECK_EQ(parked(0), 1);
+    CHECK_EQ(owner_set_max(writer[0]->id, UINT64_MAX), 0);
+    CHECK(test_run_idle());
+    CHECK(has_shut_down(0));
+    check_contents(0);
+    test_kill(child);
     end(1);
 }
 
