@@ -2,6 +2,7 @@
  * rmap.c - the reverse map of one shared frame: which form answers, and what
  * all forms have in common.
  */
+#include "rmap_array.h"
 #include "rmap_table.h"
 
 #include <quire/panic.h>
@@ -20,7 +21,7 @@ static const struct rmap_ops *const forms[RMAP_NR_FORMS] = {
 struct rmap_usage rmap_usage[MAX_CPUS];
 static enum rmap_form boot_form;        /* (c) after boot */
 
-/* The one form and shape that is called without a detour. */
+/* The one form, shape and kind of groups that is called without a detour. */
 static bool is_table(const struct rmap *r)
 {
     return r->shape == RMAP_TABLE;
@@ -87,6 +88,27 @@ void rmap_fini(struct rmap *r)
     rmap_init_form(r, r->form);
 }
 
+int rmap_init_two(struct rmap *r, gfn_t gfn, domid_t one, domid_t other)
+{
+    struct rmap_pair p1 = { one, gfn }, p2 = { other, gfn };
+    int err;
+
+    rmap_init(r);
+    if (r->form == RMAP_ADAPTIVE &&
+        one >> RMAP_GROUP_SHIFT == other >> RMAP_GROUP_SHIFT) {
+        rmap_adaptive_init_two(r, rmap_key(p1), rmap_key(p2));
+        return 0;
+    }
+    err = rmap_insert(r, p1);
+    if (err == 0) {
+        err = rmap_insert(r, p2);
+    }
+    if (err != 0) {
+        rmap_fini(r);
+    }
+    return err;
+}
+
 /* The home bucket is full, or the group is its last. */
 static __attribute__((noinline)) int
 insert_beside(struct rmap *r, uint64_t hash, uint64_t key)
@@ -147,17 +169,20 @@ bool rmap_has(const struct rmap *r, struct rmap_pair p)
     return ops_of(r)->has(r, key);
 }
 
-/* ---- groups: one pair after the other, in forms that know no better ------- */
+/* ---- groups: one pair after the other, where there are no such groups ---- */
+
+static bool has_groups(const struct rmap *r)
+{
+    return r->form == RMAP_ADAPTIVE && (r->shape & RMAP_BY_GFN) == 0;
+}
 
 void rmap_remove_group(struct rmap *r, domid_t domain, uint64_t group,
                        uint64_t map)
 {
     uint64_t first = rmap_group_key(domain, group) << RMAP_GROUP_SHIFT;
 
-    if (likely(r->form == RMAP_ADAPTIVE)) {
-        if (map != 0) {
-            rmap_adaptive_remove(r, rmap_group_key(domain, group), map);
-        }
+    if (likely(has_groups(r) && map != 0)) {
+        rmap_adaptive_remove(r, rmap_group_key(domain, group), map);
         return;
     }
     for (; map != 0; map &= map - 1) {
@@ -171,7 +196,8 @@ int rmap_insert_group(struct rmap *r, domid_t domain, uint64_t group,
     uint64_t first = rmap_group_key(domain, group) << RMAP_GROUP_SHIFT;
     uint64_t done = 0;
 
-    if (likely(r->form == RMAP_ADAPTIVE)) {
+    if (likely(is_table(r)) ||
+        (r->form == RMAP_ADAPTIVE && rmap_adaptive_takes_group(r, map))) {
         return rmap_adaptive_add(r, rmap_group_key(domain, group), map);
     }
     for (uint64_t left = map; left != 0; left &= left - 1) {
@@ -252,7 +278,7 @@ unsigned rmap_audit(const struct rmap *r)
 
 unsigned rmap_audit_next(const struct rmap *r, uint64_t *at)
 {
-    if (is_table(r)) {
+    if ((r->shape & RMAP_TABLE) != 0) {
         return table_audit_leaf(r, at);
     }
     *at = 0;

@@ -1,380 +1,194 @@
 /*
  * rmap_adaptive.c - the reverse map that is as large as it must be.
  *
- *     shape       holds                       root is
- *     INLINE      one group of one member     its word; 0: empty
- *     ARRAY       up to 32 words, packed,     a heap object of 2 * r->place's
- *                 in order of arrival         capacity words
- *     TABLE       any number                  rmap_table.h
+ *     shape       holds                             root is
+ *     INLINE      one group, up to five members     rmap_inline.h
+ *     ARRAY       up to 32 words, packed            rmap_array.h
+ *     TABLE       any number                        rmap_table.h
  *
  * Upwards where the next word does not fit, back from a table at 15 words and
  * from an array at one. Where a larger form has no memory the insert fails,
  * where a smaller one has none all stays as it is and the next removal asks
  * again.
+ *
+ * A group is 64 neighbours among the keys, and there are two ways to make a
+ * key of a pair:
+ *
+ *     by domain   domid << 36 | gfn     a group: 64 gfns of one domain
+ *     by gfn      gfn << 16 | domid     a group: 64 domains, at one gfn
+ *
+ * What a family of forks shares is in each of them at the same gfn, so that
+ * by gfn it is a word or two. The second pair decides, and a large array in
+ * which each pair costs a word goes back to domains.
  */
+#include "rmap_array.h"
 #include "rmap_table.h"
 
-#include <quire/heap.h>
 #include <quire/log.h>
 #include <quire/panic.h>
-#include <quire/string.h>
 
-#define ARRAY_MAX 32            /* words */
 #define ARRAY_BACK 15           /* a table of as many becomes an array */
 
-enum shape { INLINE, ARRAY, TABLE = RMAP_TABLE };
+#define GFN_MASK ((UINT64_C(1) << RMAP_DOMAIN_SHIFT) - 1)
+#define DOMID_BITS 16
+#define DOMID_MASK ((1u << DOMID_BITS) - 1)
+#define SCAN_BATCH 32
 
-/*
- * r->place of an array: where a scan goes on, and the array's size.
- *
- *     15    12 11    6 5      0
- *     +-------+-------+--------+
- *     | size  | word  | member |    size in units of four words, 0: two
- *     +-------+-------+--------+
- */
-#define PLACE_WORD_SHIFT 6
-#define PLACE_SIZE_SHIFT 12
-#define PLACE_MASK ((1u << PLACE_SIZE_SHIFT) - 1)
-
-static unsigned words_needed(uint64_t map) { return is_single(map) ? 1 : 2; }
-
-/*
- * In an array the word comes first and a map after it: in order of arrival,
- * to the first 0.
- */
-static uint64_t array_map(const uint64_t *w)
+static bool is_table(const struct rmap *r)
 {
-    return (w[0] & WORD_HAS_MAP) != 0
-               ? w[1] : UINT64_C(1) << (w[0] >> WORD_MEMBER_SHIFT & 63);
+    return (r->shape & RMAP_TABLE) != 0;
 }
 
-static void array_write(uint64_t *w, uint64_t hash, uint64_t map)
+/* ---- keys ----------------------------------------------------------------- */
+
+static uint64_t key_by_gfn(uint64_t key)
 {
-    w[0] = group_word(hash, map);
-    if (!is_single(map)) {
-        w[1] = map;
+    return (key & GFN_MASK) << DOMID_BITS | key >> RMAP_DOMAIN_SHIFT;
+}
+
+static uint64_t key_by_domain(uint64_t by_gfn)
+{
+    return (by_gfn & DOMID_MASK) << RMAP_DOMAIN_SHIFT | by_gfn >> DOMID_BITS;
+}
+
+/* From the map's kind of key to the usual one. */
+static uint64_t key_out(const struct rmap *r, uint64_t key)
+{
+    return is_by_gfn(r) ? key_by_domain(key) : key;
+}
+
+static uint64_t only_key(const struct rmap *r)
+{
+    return key_out(r, rmap_unhash(r->root) << RMAP_GROUP_SHIFT |
+                      inline_member(r, 0));
+}
+
+/* An inline map of at most one pair gets this kind of groups. */
+static void set_groups(struct rmap *r, bool by_gfn)
+{
+    uint64_t key;
+
+    if (by_gfn != is_by_gfn(r)) {
+        key = only_key(r);
+        r->shape ^= RMAP_BY_GFN;
+        key = by_gfn ? key_by_gfn(key) : key;
+        inline_set(r, rmap_hash(key >> RMAP_GROUP_SHIFT), key & 63);
     }
-}
-
-/* The words of a map that is no table: an inline one is an array of one. */
-static uint64_t *words_of(struct rmap *r)
-{
-    return r->shape == INLINE ? (uint64_t *)&r->root : (uint64_t *)r->root;
-}
-
-static unsigned size_of(const struct rmap *r)
-{
-    unsigned size = r->place >> PLACE_SIZE_SHIFT;
-
-    if (r->shape == INLINE) {
-        return 1;
-    }
-    return size == 0 ? 2 : size * 4;
-}
-
-/* The sizes that arrays come in: 2, 4, 8, 12, 16, 24 and 32 words. */
-static unsigned size_for(unsigned words)
-{
-    if (words <= 2) {
-        return 2;
-    }
-    return words <= 16 ? (words + 3) & ~3u : (words + 7) & ~7u;
-}
-
-static unsigned used_words(struct rmap *r)
-{
-    const uint64_t *w = words_of(r), *end = w + size_of(r), *p = w;
-
-    while (p != end && *p != 0) {
-        p += word_count(*p);
-    }
-    return (unsigned)(p - w);
-}
-
-/* The group of @hash in the words from @w to @end, or NULL, and then in
- * *@free the first word not used, or @end. */
-static uint64_t *words_find(uint64_t *w, uint64_t *end, uint64_t hash,
-                            uint64_t **free)
-{
-    while (w != end && *w != 0) {
-        if (same_group(*w, hash)) {
-            return w;
-        }
-        w += word_count(*w);
-    }
-    *free = w;
-    return NULL;
-}
-
-/* Take @n words out at @w of a run that ends at @end at the latest, or at a
- * 0: no map is. */
-static void words_cut(uint64_t *w, uint64_t *end, unsigned n)
-{
-    while (w + n != end && w[n] != 0) {
-        w[0] = w[n];
-        w++;
-    }
-    while (n-- != 0) {
-        *w++ = 0;
-    }
-}
-
-static uint64_t *array_alloc(unsigned size)
-{
-    uint64_t *w = heap_alloc(size * sizeof(*w));
-
-    if (w != NULL) {
-        rmap_account((int64_t)(size * sizeof(*w)));
-    }
-    return w;
-}
-
-static void array_free(uint64_t *w, unsigned size)
-{
-    heap_free(w);
-    rmap_account(-(int64_t)(size * sizeof(*w)));
 }
 
 /* ---- from one shape to the next ------------------------------------------- */
 
-/* Make the words an array of @size. -ENOMEM: nothing changed. */
-static int to_array(struct rmap *r, unsigned size)
+static void free_words(struct rmap *r)
 {
-    uint64_t *old = words_of(r), *w = array_alloc(size);
-    unsigned used = used_words(r);
-
-    if (w == NULL) {
-        return -ENOMEM;
+    if (is_table(r)) {
+        table_destroy(r);
+    } else if (!is_inline(r)) {
+        array_free(r);
     }
-    for (unsigned i = 0; i < size; i++) {
-        w[i] = i < used ? old[i] : 0;
-    }
-    if (r->shape == ARRAY) {
-        array_free(old, size_of(r));
-    } else {
-        r->place = 0;
-    }
-    r->shape = ARRAY;
-    r->root = (uintptr_t)w;
-    r->place = (uint16_t)((r->place & PLACE_MASK) |
-                          size / 4 << PLACE_SIZE_SHIFT);
-    return 0;
 }
 
-static int array_to_table(struct rmap *r)
+static slow_path int array_to_table(struct rmap *r)
 {
-    uint64_t *old = words_of(r), *end = old + size_of(r);
     struct rmap table = *r;
     struct leaf *l = table_create(&table);
+    struct words w;
 
     if (l == NULL) {
         return -ENOMEM;
     }
-    for (uint64_t *w = old; w != end && *w != 0; w += word_count(*w)) {
-        BUG_ON(!leaf_put(l, *w, array_map(w), LEAF_BUCKETS));
+    words_of(r, &w);
+    for (uint64_t *p = w.first; p != w.end && *p != 0; p += word_count(*p)) {
+        BUG_ON(!leaf_put(l, *p, array_map(p), LEAF_BUCKETS));
     }
-    array_free(old, size_of(r));
+    free_words(r);
     r->root = table.root;
-    r->shape = TABLE;
+    r->shape = (uint8_t)((r->shape & RMAP_BY_GFN) | RMAP_TABLE);
     return 0;
 }
 
-/* Put an entry behind the @n words of @array, joined with what is there of
- * its group. Returns how many words there are then. */
-static unsigned array_append(uint64_t *array, unsigned n, uint64_t word,
-                             uint64_t map)
+static void leaf_put_by_domain(struct leaf *l, uint64_t by_gfn)
 {
-    uint64_t *end = array + n, *free;
-    uint64_t *w = words_find(array, end, word, &free);
+    uint64_t key = key_by_domain(by_gfn);
+    uint64_t hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
 
-    if (w != NULL) {
-        map |= array_map(w);
-        if ((*w & WORD_HAS_MAP) != 0) {
-            w[1] = map;
-            return n;
-        }
-        words_cut(w, end, 1);
-        n--;
+    BUG_ON(!leaf_put(l, pair_word(hash, key), key_bit(key), LEAF_BUCKETS));
+}
+
+/* A full array by gfn with no more pairs than words: a table by domain. */
+static slow_path int array_to_domains(struct rmap *r)
+{
+    struct rmap table = *r;
+    struct leaf *l = table_create(&table);
+    struct words w;
+
+    if (l == NULL) {
+        return -ENOMEM;
     }
-    array_write(&array[n], word, map);
-    return n + words_needed(map);
+    words_of(r, &w);
+    for (uint64_t *p = w.first; p != w.end && *p != 0; p += word_count(*p)) {
+        uint64_t first = rmap_unhash(*p) << RMAP_GROUP_SHIFT;
+
+        for (uint64_t map = array_map(p); map != 0; map &= map - 1) {
+            leaf_put_by_domain(l, first | (unsigned)__builtin_ctzll(map));
+        }
+    }
+    free_words(r);
+    r->root = table.root;
+    r->shape = RMAP_TABLE;
+    return 0;
 }
 
 /* The root is a leaf with few words left. */
 static slow_path void table_to_array(struct rmap *r)
 {
-    struct leaf *l = (struct leaf *)r->root;
-    unsigned size = size_for(l->used + 4u), n = 0;
-    uint64_t *array = array_alloc(size);
+    struct rmap table = *r;
 
-    if (array == NULL) {
-        return;
-    }
-    memset(array, 0, size * sizeof(*array));
-    for (unsigned k = 0; k < LEAF_BUCKETS; k++) {
-        const uint64_t *w;
-
-        for_each_entry(l, k, w) {
-            n = array_append(array, n, *w, word_map(w));
-        }
-    }
-    table_destroy(r);
-    r->root = (uintptr_t)array;
-    r->shape = ARRAY;
-    r->place = (uint16_t)(size / 4 << PLACE_SIZE_SHIFT);
-}
-
-/* After a removal: a smaller array, or none. */
-static slow_path void shrink_array(struct rmap *r, unsigned used)
-{
-    unsigned size = size_of(r);
-    uint64_t *w = words_of(r), first = w[0];
-
-    if (used <= 1) {
-        array_free(w, size);
-        r->shape = INLINE;
-        r->root = first;
-    } else if (to_array(r, size_for(2 * used)) != 0) {
-        return;                 /* asked again by the next removal */
+    if (array_from_leaf(r, (struct leaf *)r->root) == 0) {
+        table_destroy(&table);
     }
 }
 
-/* ---- inline and arrays ---------------------------------------------------- */
-
-/* Words moved by @delta behind the one at @index: the scan's place too. */
-static void move_place(struct rmap *r, unsigned index, int delta)
-{
-    unsigned word = (r->place & PLACE_MASK) >> PLACE_WORD_SHIFT;
-
-    if (r->shape == ARRAY && word > index) {
-        r->place = (uint16_t)(r->place + delta * (1 << PLACE_WORD_SHIFT));
-    }
-}
-
-/* The words cannot take @more: an array of the next size, or a table. */
 static slow_path int grow(struct rmap *r, unsigned words)
 {
-    return words > ARRAY_MAX ? array_to_table(r) : to_array(r, size_for(words));
+    return words > ARRAY_MAX ? array_to_table(r) : array_make(r, words);
 }
 
-/* The group of one member at @w[@i] gets more; there is a word to spare. */
-static void widen_word(struct rmap *r, uint64_t *w, unsigned i, unsigned used,
-                       uint64_t map)
+/* ---- groups of the map's own kind ----------------------------------------- */
+
+/* How many words there must be for what an inline map cannot take. */
+static unsigned inline_words(const struct rmap *r, uint64_t hash, uint64_t map)
 {
-    map |= array_map(&w[i]);
-    for (unsigned k = used; k > i + 1; k--) {
-        w[k] = w[k - 1];
+    if (r->count == 0 || same_group(r->root, hash)) {
+        return 2;
     }
-    array_write(&w[i], w[i], map);
-    move_place(r, i, 1);
+    return words_needed(inline_map(r)) + words_needed(map);
 }
 
-static int array_add(struct rmap *r, uint64_t hash, uint64_t map)
-{
-    for (;;) {
-        uint64_t *w = words_of(r), *end = w + size_of(r), *free = NULL;
-        uint64_t *found = words_find(w, end, hash, &free);
-        unsigned need = words_needed(map), used;
-
-        if (found != NULL) {
-            BUG_ON((array_map(found) & map) != 0);
-            if ((*found & WORD_HAS_MAP) != 0) {
-                found[1] |= map;
-                return 0;
-            }
-            need = 1;
-            used = used_words(r);
-        } else {
-            used = (unsigned)(free - w);
-        }
-        if (used + need <= size_of(r)) {
-            if (found != NULL) {
-                widen_word(r, w, (unsigned)(found - w), used, map);
-            } else {
-                array_write(free, hash, map);
-            }
-            return 0;
-        }
-        if (grow(r, used + need) != 0) {
-            return -ENOMEM;
-        }
-        if (r->shape == TABLE) {
-            return table_add(r, hash, map);
-        }
-    }
-}
-
-static void array_remove(struct rmap *r, uint64_t hash, uint64_t map)
-{
-    uint64_t *w = words_of(r), *end = w + size_of(r), *free, left;
-    uint64_t *found = words_find(w, end, hash, &free);
-    unsigned i, n, used;
-
-    BUG_ON(found == NULL || (array_map(found) & map) != map);
-    left = array_map(found) & ~map;
-    if (!is_single(left)) {
-        found[1] = left;
-        return;
-    }
-    i = (unsigned)(found - w);
-    if (left != 0) {
-        n = 1;
-        *found = group_word(hash, left);
-        words_cut(found + 1, end, 1);
-    } else {
-        n = word_count(*found);
-        if ((r->place & PLACE_MASK) >> PLACE_WORD_SHIFT == i) {
-            r->place &= (uint16_t)~((1u << PLACE_WORD_SHIFT) - 1);
-        }
-        words_cut(found, end, n);
-    }
-    move_place(r, i, -(int)n);
-    used = used_words(r);
-    if (r->shape == ARRAY && (used <= 1 || used * 4 <= size_of(r))) {
-        shrink_array(r, used);
-    }
-}
-
-static unsigned array_scan(struct rmap *r, struct rmap_pair *out, unsigned max)
-{
-    const uint64_t *w = words_of(r);
-    unsigned i = (r->place & PLACE_MASK) >> PLACE_WORD_SHIFT;
-    unsigned member = r->place & ((1u << PLACE_WORD_SHIFT) - 1);
-    unsigned used = used_words(r), n = 0;
-
-    while (n < max) {
-        uint64_t map;
-
-        if (i >= used) {
-            i = 0;
-        }
-        map = array_map(&w[i]) & UINT64_MAX << member;
-        for (; map != 0 && n < max; map &= map - 1) {
-            member = (unsigned)__builtin_ctzll(map);
-            out[n++] = rmap_pair_of(rmap_unhash(w[i]) << RMAP_GROUP_SHIFT |
-                                    member++);
-        }
-        if (map == 0) {
-            i += word_count(w[i]);
-            member = 0;
-        }
-    }
-    if (r->shape == ARRAY) {
-        r->place = (uint16_t)((r->place & ~PLACE_MASK) |
-                              i << PLACE_WORD_SHIFT | member);
-    }
-    return n;
-}
-
-/* ---- the set -------------------------------------------------------------- */
-
-int rmap_adaptive_add(struct rmap *r, uint64_t group, uint64_t map)
+static int add_group(struct rmap *r, uint64_t group, uint64_t map)
 {
     uint64_t hash = rmap_hash(group);
-    int err = likely(r->shape == TABLE)
-                  ? table_add(r, hash, map) : array_add(r, hash, map);
+    int err = 0;
 
-    if (likely(err == 0)) {
+    while (!is_table(r)) {
+        unsigned need;
+
+        if (!is_inline(r)) {
+            need = array_add(r, hash, map);
+        } else {
+            need = inline_add(r, hash, map) ? 0 : inline_words(r, hash, map);
+        }
+        if (need == 0) {
+            break;
+        }
+        err = grow(r, need);
+        if (err != 0) {
+            return err;
+        }
+    }
+    if (is_table(r)) {
+        err = table_add(r, hash, map);
+    }
+    if (err == 0) {
         r->count += map_count(map);
     }
     return err;
@@ -389,77 +203,168 @@ void rmap_adaptive_shrink(struct rmap *r, uint64_t hash)
     }
 }
 
-void rmap_adaptive_remove(struct rmap *r, uint64_t group, uint64_t map)
+static void remove_group(struct rmap *r, uint64_t group, uint64_t map)
 {
     uint64_t hash = rmap_hash(group);
-    struct leaf *l;
-    unsigned used;
 
-    if (likely(r->shape == TABLE)) {
-        l = find_leaf(r, hash);
-        used = l->used;
+    if (is_table(r)) {
+        struct leaf *l = find_leaf(r, hash);
+        unsigned used = l->used;
+
         leaf_remove(l, hash, map);
         if (unlikely(should_shrink(l, used))) {
             rmap_adaptive_shrink(r, hash);
         }
+    } else if (is_inline(r)) {
+        inline_remove(r, hash, map);
     } else {
         array_remove(r, hash, map);
     }
     r->count -= map_count(map);
 }
 
-bool rmap_adaptive_has(const struct rmap *r, uint64_t key)
+static uint64_t find_group(const struct rmap *r, uint64_t group)
 {
-    uint64_t hash = rmap_hash(key >> RMAP_GROUP_SHIFT), *w, *free;
+    uint64_t hash = rmap_hash(group), *found;
+    struct words w;
 
-    if (likely(r->shape == TABLE)) {
-        return leaf_has(find_leaf(r, hash), pair_word(hash, key),
-                        key_bit(key));
-    }
-    w = words_of((struct rmap *)r);
-    w = words_find(w, w + size_of(r), hash, &free);
-    return w != NULL && (array_map(w) & key_bit(key)) != 0;
-}
-
-static uint64_t adaptive_find_group(const struct rmap *r, uint64_t group)
-{
-    uint64_t hash = rmap_hash(group), *w, *free;
-
-    if (r->shape == TABLE) {
+    if (is_table(r)) {
         return leaf_map(find_leaf(r, hash), hash);
     }
-    w = words_of((struct rmap *)r);
-    w = words_find(w, w + size_of(r), hash, &free);
-    return w == NULL ? 0 : array_map(w);
+    words_of(r, &w);
+    found = words_find(&w, hash);
+    return found == NULL ? 0 : array_map(found);
+}
+
+/* ---- the set -------------------------------------------------------------- */
+
+int rmap_adaptive_add(struct rmap *r, uint64_t group, uint64_t map)
+{
+    return add_group(r, group, map);
+}
+
+void rmap_adaptive_remove(struct rmap *r, uint64_t group, uint64_t map)
+{
+    remove_group(r, group, map);
+}
+
+bool rmap_adaptive_takes_group(struct rmap *r, uint64_t map)
+{
+    if (is_single(map)) {
+        return false;           /* its gfn may be another domain's too */
+    }
+    if (is_inline(r) && r->count <= 1) {
+        set_groups(r, false);
+    }
+    return !is_by_gfn(r);
+}
+
+void rmap_adaptive_init_two(struct rmap *r, uint64_t key1, uint64_t key2)
+{
+    key1 = key_by_gfn(key1);
+    key2 = key_by_gfn(key2);
+    ASSERT(key1 >> RMAP_GROUP_SHIFT == key2 >> RMAP_GROUP_SHIFT);
+    r->shape = RMAP_INLINE | RMAP_BY_GFN;
+    inline_set(r, rmap_hash(key1 >> RMAP_GROUP_SHIFT), key1 & 63);
+    inline_put(r, 1, key2 & 63);
+    r->count = 2;
+}
+
+/* Of an array by gfn: full, and each pair has cost a word. */
+static bool is_scattered(const struct rmap *r)
+{
+    struct words w;
+
+    if (r->count != ARRAY_MAX || is_table(r)) {
+        return false;
+    }
+    words_of(r, &w);
+    return words_used(&w) == ARRAY_MAX;
 }
 
 static int adaptive_insert(struct rmap *r, uint64_t key)
 {
-    return rmap_adaptive_add(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
+    if (is_inline(r) && r->count <= 1) {
+        set_groups(r, r->count == 1 &&
+                      ((only_key(r) ^ key) & GFN_MASK) == 0);
+    }
+    if (is_by_gfn(r)) {
+        if (is_scattered(r) && array_to_domains(r) != 0) {
+            return -ENOMEM;
+        }
+        key = is_by_gfn(r) ? key_by_gfn(key) : key;
+    }
+    return add_group(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
 }
 
 static void adaptive_remove(struct rmap *r, uint64_t key)
 {
-    rmap_adaptive_remove(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
+    key = is_by_gfn(r) ? key_by_gfn(key) : key;
+    remove_group(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
 }
+
+static bool adaptive_has(const struct rmap *r, uint64_t key)
+{
+    uint64_t hash;
+
+    key = is_by_gfn(r) ? key_by_gfn(key) : key;
+    if (is_table(r)) {
+        hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
+        return leaf_has(find_leaf(r, hash), pair_word(hash, key),
+                        key_bit(key));
+    }
+    return (find_group(r, key >> RMAP_GROUP_SHIFT) & key_bit(key)) != 0;
+}
+
+static uint64_t adaptive_find_group(const struct rmap *r, uint64_t group)
+{
+    uint64_t map = 0;
+
+    if (!is_by_gfn(r)) {
+        return find_group(r, group);
+    }
+    for (unsigned i = 0; i < 64; i++) {
+        uint64_t key = group << RMAP_GROUP_SHIFT | i;
+
+        map |= (uint64_t)adaptive_has(r, key) << i;
+    }
+    return map;
+}
+
+/* ---- all pairs ------------------------------------------------------------ */
 
 static unsigned adaptive_scan(struct rmap *r, struct rmap_pair *out,
                               unsigned max)
 {
-    return r->shape == TABLE ? table_scan(r, out, max)
-                             : array_scan(r, out, max);
+    uint64_t keys[SCAN_BATCH];
+
+    for (unsigned n = 0, nr; n < max; n += nr) {
+        nr = MIN(max - n, SCAN_BATCH);
+        if (is_table(r)) {
+            table_scan(r, keys, nr);
+        } else if (is_inline(r)) {
+            inline_scan(r, keys, nr);
+        } else {
+            array_scan(r, keys, nr);
+        }
+        for (unsigned i = 0; i < nr; i++) {
+            out[n + i] = rmap_pair_of(key_out(r, keys[i]));
+        }
+    }
+    return max;
 }
 
-struct visit { rmap_visit_fn *fn; void *arg; };
+struct visit { const struct rmap *r; rmap_visit_fn *fn; void *arg; };
 
 static int visit_group(uint64_t word, uint64_t map, const struct visit *v)
 {
-    uint64_t key = rmap_unhash(word) << RMAP_GROUP_SHIFT;
+    uint64_t first = rmap_unhash(word) << RMAP_GROUP_SHIFT;
     int stop = 0;
 
     for (; map != 0 && stop == 0; map &= map - 1) {
-        stop = v->fn(rmap_pair_of(key | (unsigned)__builtin_ctzll(map)),
-                     v->arg);
+        uint64_t key = first | (unsigned)__builtin_ctzll(map);
+
+        stop = v->fn(rmap_pair_of(key_out(v->r, key)), v->arg);
     }
     return stop;
 }
@@ -484,26 +389,19 @@ static int visit_leaf(struct leaf *l, uint64_t prefix, void *arg)
 static int adaptive_for_each(const struct rmap *r, rmap_visit_fn *fn,
                              void *arg)
 {
-    struct visit v = { fn, arg };
-    const uint64_t *w = words_of((struct rmap *)r), *end = w + size_of(r);
+    struct visit v = { r, fn, arg };
+    struct words w;
     int stop = 0;
 
-    if (r->shape == TABLE) {
+    if (is_table(r)) {
         return table_each_leaf(r, visit_leaf, &v);
     }
-    for (; w != end && *w != 0 && stop == 0; w += word_count(*w)) {
-        stop = visit_group(*w, array_map(w), &v);
+    words_of(r, &w);
+    for (const uint64_t *p = w.first; p != w.end && *p != 0 && stop == 0;
+         p += word_count(*p)) {
+        stop = visit_group(*p, array_map(p), &v);
     }
     return stop;
-}
-
-static void adaptive_fini(struct rmap *r)
-{
-    if (r->shape == TABLE) {
-        table_destroy(r);
-    } else if (r->shape == ARRAY) {
-        array_free(words_of(r), size_of(r));
-    }
 }
 
 /* ---- audit ---------------------------------------------------------------- */
@@ -518,20 +416,21 @@ static int audit_leaf(struct leaf *l, uint64_t prefix, void *arg)
     return 0;
 }
 
-static void audit_words(struct rmap *r, struct audit *a)
+static void audit_words(const struct rmap *r, struct audit *a)
 {
-    uint64_t *w = words_of(r), *end = w + size_of(r), *free;
+    struct words w;
     uint64_t *p;
 
-    for (p = w; p != end && *p != 0; p += word_count(*p)) {
+    words_of(r, &w);
+    for (p = w.first; p != w.end && *p != 0; p += word_count(*p)) {
         a->members += map_count(array_map(p));
-        if (words_find(w, end, *p, &free) != p ||
+        if (words_find(&w, *p) != p ||
             words_needed(array_map(p)) != word_count(*p)) {
             log_error("R2: a group twice, or in the wrong width, at %p", p);
             a->bad++;
         }
     }
-    for (; p < end; p++) {
+    for (; p < w.end; p++) {
         if (*p != 0) {
             log_error("A1: an array is not packed at %p", p);
             a->bad++;
@@ -543,13 +442,13 @@ static unsigned adaptive_audit(const struct rmap *r)
 {
     struct audit a = { 0, 0 };
 
-    if (r->shape == TABLE) {
+    if (is_table(r)) {
         a.bad = table_audit_nodes(r);
         if (a.bad == 0) {       /* else not every leaf can be reached */
             (void)table_each_leaf(r, audit_leaf, &a);
         }
     } else {
-        audit_words((struct rmap *)r, &a);
+        audit_words(r, &a);
     }
     if (a.members != r->count) {
         log_error("R1: %lu pairs, not %u", a.members, r->count);
@@ -562,10 +461,10 @@ const struct rmap_ops rmap_adaptive_ops = {
     .name = "adaptive",
     .insert = adaptive_insert,
     .remove = adaptive_remove,
-    .has = rmap_adaptive_has,
+    .has = adaptive_has,
     .find_group = adaptive_find_group,
     .scan = adaptive_scan,
     .for_each = adaptive_for_each,
     .audit = adaptive_audit,
-    .fini = adaptive_fini,
+    .fini = free_words,
 };

@@ -36,13 +36,16 @@ struct rmap_node {
 };
 static_assert(sizeof(struct rmap_node) == 16, "the heap's smallest object");
 
-/* The adaptive form, called without a detour. Groups are its nature. */
+/* The adaptive form, called without a detour. Groups are its nature, but not
+ * always those of the interface. */
+bool must_check rmap_adaptive_takes_group(struct rmap *r, uint64_t map);
 int must_check rmap_adaptive_add(struct rmap *r, uint64_t group,
                                  uint64_t map);
+void rmap_adaptive_remove(struct rmap *r, uint64_t group, uint64_t map);
 /* After a removal from a table whose leaf of @hash has few words left. */
 void rmap_adaptive_shrink(struct rmap *r, uint64_t hash);
-void rmap_adaptive_remove(struct rmap *r, uint64_t group, uint64_t map);
-bool rmap_adaptive_has(const struct rmap *r, uint64_t key);
+/* An empty map gets two pairs that are in one group by gfn. */
+void rmap_adaptive_init_two(struct rmap *r, uint64_t key1, uint64_t key2);
 
 static inline uint64_t rmap_key(struct rmap_pair p)
 {

@@ -91,7 +91,7 @@ static bool next_group(const struct leaf *l, unsigned home, uint64_t from,
 
 /* The rest of one home bucket, from @at on; true: all of it. */
 static bool scan_home(const struct leaf *l, struct place *at,
-                      struct rmap_pair *out, unsigned *n, unsigned max)
+                      uint64_t *out, unsigned *n, unsigned max)
 {
     uint64_t hash = 0;
 
@@ -110,7 +110,7 @@ static bool scan_home(const struct leaf *l, struct place *at,
                 at->member = member;
                 return false;
             }
-            out[(*n)++] = rmap_pair_of(key | member);
+            out[(*n)++] = key | member;
         }
         at->hash = hash + (UINT64_C(1) << WORD_HASH_SHIFT);
         at->member = 0;
@@ -131,7 +131,7 @@ static void start_next_leaf(struct place *at, const struct leaf *l)
     start_home(at, 0);
 }
 
-unsigned table_scan(struct rmap *r, struct rmap_pair *out, unsigned max)
+void table_scan(struct rmap *r, uint64_t *out, unsigned max)
 {
     struct leaf *first = find_leaf(r, 0);
     struct place at = load_place(first);
@@ -152,5 +152,4 @@ unsigned table_scan(struct rmap *r, struct rmap_pair *out, unsigned max)
         }
     }
     store_place(first, &at);
-    return n;
 }

@@ -20,7 +20,7 @@
 #include "rmap_leaf.h"
 
 #define MERGE_WORDS 54          /* of two buddies together: far below full */
-#define RMAP_TABLE 255          /* shape: no other form has one */
+#define RMAP_TABLE 128          /* shape: no other form has one */
 #define NODE_BITS_MAX 9         /* a page of slots */
 #define NODE_BITS_MASK 15u      /* in an address; the heap aligns to 16 */
 
@@ -71,8 +71,8 @@ static inline bool should_shrink(const struct leaf *l, unsigned used)
 {
     return l->used <= MERGE_WORDS / 2 && l->used >> 2 != used >> 2;
 }
-/** table_scan() - rmap_scan(); @max is not above the count. */
-unsigned table_scan(struct rmap *r, struct rmap_pair *out, unsigned max);
+/** table_scan() - the keys of the next @max members, which there are. */
+void table_scan(struct rmap *r, uint64_t *out, unsigned max);
 
 /** table_each_leaf() - in the hash's order, with its prefix; stops at non-
  *  zero, which is returned. @fn may not change the table. */

@@ -47,6 +47,9 @@ const char *rmap_form_name(enum rmap_form form);
 void rmap_init(struct rmap *r);
 /** rmap_init_form() - a map of another form than the machine's. */
 void rmap_init_form(struct rmap *r, enum rmap_form form);
+/** rmap_init_two() - a map of one gfn in two domains. -ENOMEM: empty. */
+int must_check rmap_init_two(struct rmap *r, gfn_t gfn, domid_t one,
+                             domid_t other);
 /** rmap_fini() - free what it holds; for an empty or abandoned map. */
 void rmap_fini(struct rmap *r);
 /** rmap_insert() - -ENOMEM: nothing changed. */

@@ -296,6 +296,102 @@ TEST(a_scan_misses_none_that_stay)
     }
 }
 
+/* ---- families: the same gfns in many domains ------------------------------ */
+
+enum { KIN = 320, KIN_GFNS = 3 };
+
+static bool is_kin[KIN][KIN_GFNS];
+
+/* Ids in a row, as those of forks are; a few far away. */
+static struct rmap_pair kin(unsigned d, unsigned g)
+{
+    static const uint64_t gfns[KIN_GFNS] = { 5, 6, (UINT64_C(1) << 36) - 1 };
+
+    return (struct rmap_pair){ (domid_t)(d < 300 ? d : 40000 + d * 70),
+                               GFN(gfns[g]) };
+}
+
+static void compare_kin(void)
+{
+    static struct rmap_pair out[KIN * KIN_GFNS];
+    unsigned n = rmap_take(&m.map, out, ARRAY_SIZE(out));
+
+    REQUIRE(n == m.count && rmap_scan(&m.map, out, n) == n);
+    for (unsigned d = 0; d < KIN; d++) {
+        for (unsigned g = 0; g < KIN_GFNS; g++) {
+            struct rmap_pair p = kin(d, g);
+            uint64_t map = rmap_find_group(&m.map, p.domain, p.gfn.n / 64);
+            unsigned times = 0;
+
+            REQUIRE(rmap_has(&m.map, p) == is_kin[d][g]);
+            REQUIRE((map >> p.gfn.n % 64 & 1) == is_kin[d][g]);
+            for (unsigned i = 0; i < n; i++) {
+                times += out[i].domain == p.domain &&
+                         gfn_eq(out[i].gfn, p.gfn);
+            }
+            REQUIRE(times == is_kin[d][g]);
+        }
+    }
+}
+
+static void kin_step(unsigned gfns, unsigned percent)
+{
+    unsigned d = (unsigned)rng_below(&m.r, KIN);
+    unsigned g = (unsigned)rng_below(&m.r, gfns);
+    int err;
+
+    if (is_kin[d][g] == (rng_below(&m.r, 100) < percent)) {
+        return;
+    }
+    if (is_kin[d][g]) {
+        rmap_remove(&m.map, kin(d, g));
+        is_kin[d][g] = false;
+        m.count--;
+        return;
+    }
+    host_fail_alloc_at(rng_below(&m.r, 6) == 0);
+    err = rmap_insert(&m.map, kin(d, g));
+    REQUIRE(err == 0 || (err == -ENOMEM && host_alloc_failed()));
+    host_fail_alloc_at(0);
+    is_kin[d][g] = err == 0;
+    m.count += err == 0;
+}
+
+static void run_family(unsigned gfns, unsigned spread)
+{
+    unsigned percent = 50;
+
+    start(RMAP_ADAPTIVE, 0, gfns);
+    for (m.step = 0; m.step < STEPS; m.step++) {
+        if (rng_below(&m.r, spread) == 0) {
+            percent = (unsigned)rng_below(&m.r, 101);
+        }
+        kin_step(gfns, percent);
+        REQUIRE(rmap_count(&m.map) == m.count);
+        REQUIRE(rmap_audit(&m.map) == 0);
+        if (m.step % 200 == 0) {
+            compare_kin();
+        }
+    }
+    for (unsigned i = 0; i < KIN * KIN_GFNS; i++) {
+        bool *is = &is_kin[i / KIN_GFNS][i % KIN_GFNS];
+
+        if (*is) {
+            rmap_remove(&m.map, kin(i / KIN_GFNS, i % KIN_GFNS));
+            *is = false;
+        }
+    }
+    stop();
+}
+
+TEST(families)
+{
+    for (unsigned gfns = 1; gfns <= KIN_GFNS; gfns++) {
+        run_family(gfns, 20);
+        run_family(gfns, 600);
+    }
+}
+
 /* ---- a deep trie ---------------------------------------------------------- */
 
 static struct rmap_pair far_pair(uint64_t i)
