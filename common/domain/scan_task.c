@@ -60,6 +60,9 @@ static int run(struct task *t, struct work *w)
         timer_set(&scanner.timer, arch_now() + arch_tick_hz() / 1000 * ms);
         return 0;
     }
+    /* Woken before its time, its last sleep's is still armed. The next who
+     * wakes it makes a new one of it. */
+    timer_cancel(&scanner.timer);
     atomic_store(&scanner.state, IDLE);
     /* Whoever changed the knobs since may have found us busy. */
     return scan_has_work() && move(IDLE, QUEUED) ? -ERESTART : 0;
