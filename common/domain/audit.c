@@ -68,7 +68,7 @@ static unsigned audit_record(const struct domain *d)
     if (atomic_load(&d->state) < DOMAIN_DYING) {
         bad += audit_pages(d);
     }
-    return bad;
+    return bad + oom_audit_domain(d);
 }
 
 int domain_audit_run(struct domain_audit *a, struct work *w)

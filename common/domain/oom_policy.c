@@ -115,6 +115,17 @@ static unsigned audit_domain(const struct domain *d, uint64_t *stalled,
     return bad;
 }
 
+unsigned oom_audit_domain(const struct domain *d)
+{
+    uint64_t nr = 0;
+    unsigned bad;
+
+    spin_lock(&oom.lock);
+    bad = audit_domain(d, &nr, &nr);
+    spin_unlock(&oom.lock);
+    return bad;
+}
+
 unsigned oom_audit(void)
 {
     uint64_t waiting = 0, promised = 0, held = 0, need = 0;

@@ -59,6 +59,8 @@ struct oom_stats {
     ticks_t longest;            /* a write that was done has waited */
 };
 void oom_stats_get(struct oom_stats *s);
+/** oom_audit_domain() - O1 and O2 of one domain: bounded. */
+unsigned oom_audit_domain(const struct domain *d);
 /** oom_audit() - O1 a vCPU is in the queue that its state names; O2 the counts
  *  are those of the queues; O3 what is held is what is promised. */
 unsigned oom_audit(void);

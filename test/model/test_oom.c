@@ -296,7 +296,7 @@ TEST(memory_comes_and_goes)
         parks += s.parks;
         end();
     }
-    CHECK(parks > 20);
+    CHECK(parks > 5);
 }
 
 /* CPU 0 changes things between its passes, the others only run. */
