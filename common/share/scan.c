@@ -83,7 +83,11 @@ void scan_domain_add(struct p2m *p)
 
 void scan_domain_remove(struct p2m *p)
 {
+    /* A merge that has seen it true is over when the lock is free, so that an
+     * unmerge which follows misses none. */
+    spin_lock(&p->lock);
     p->is_scanned = false;
+    spin_unlock(&p->lock);
 }
 
 static int free_member(domid_t id)
@@ -389,6 +393,14 @@ int scan_run(struct work *w)
         err = scan_step(w);
     } while (err == 0);
     return err == -ERESTART ? err : 0;
+}
+
+void scan_set_run(enum scan_mode mode)
+{
+    if (mode == SCAN_UNMERGE && unmerge_failed) {
+        done_with = SCAN_RUN;   /* not done: what was left over is tried */
+    }
+    scan_knobs.run = mode;
 }
 
 bool scan_has_work(void)

@@ -40,6 +40,13 @@ static uint32_t scope_of(const struct p2m *p)
                ? p->trust_group : SCAN_SCOPE_DOMAIN | p->owner;
 }
 
+/* Whose the nodes of this scope are: the domain's, and no other's that had
+ * its id and may have been of another trust group; or the group's, 0. */
+static uint64_t birth_of(const struct scan_visit *v)
+{
+    return v->scope < SCAN_SCOPE_DOMAIN ? 0 : v->m->birth;
+}
+
 void scan_visit_begin(struct scan_visit *v, struct p2m *p,
                       struct scan_member *m, gfn_t gfn,
                       struct scan_pass *pass)
@@ -49,7 +56,7 @@ void scan_visit_begin(struct scan_visit *v, struct p2m *p,
     *v = (struct scan_visit){ .p = p, .m = m, .gfn = gfn, .pass = pass,
                               .scope = scope_of(p), .zero = MFN_INVALID };
     n = scan_stable_find(scan_key(zero_sum, v->scope));
-    if (n != NULL && n->is_zero) {
+    if (n != NULL && n->is_zero && n->birth == birth_of(v)) {
         v->zero = shared_mfn(n->sf);
     }
 }
@@ -135,6 +142,10 @@ static int merge_stable(struct scan_visit *v, gfn_t gfn, scan_key_t key)
     mfn_t mfn;
     int err;
 
+    if (n != NULL && n->birth != birth_of(v)) {
+        scan_stable_remove(n);
+        n = NULL;
+    }
     if (n == NULL) {
         return -ENOENT;
     }
@@ -153,7 +164,7 @@ static void remember(struct scan_visit *v, gfn_t gfn, scan_key_t key,
                      struct shared_frame *sf)
 {
     mfn_t mfn = shared_mfn(sf);
-    struct scan_node *n = scan_stable_insert(key, sf);
+    struct scan_node *n = scan_stable_insert(key, birth_of(v), sf);
 
     if (n == NULL) {
         shared_frame_put(sf);
@@ -161,7 +172,7 @@ static void remember(struct scan_visit *v, gfn_t gfn, scan_key_t key,
         return;
     }
     if (key == scan_key(zero_sum, v->scope) && has_zeros(v->p, gfn, mfn)) {
-        n->is_zero = true;
+        n->is_zero = 1;
         v->zero = mfn;
     }
 }

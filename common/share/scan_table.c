@@ -126,7 +126,8 @@ struct scan_node *scan_stable_find(scan_key_t key)
     return n;
 }
 
-struct scan_node *scan_stable_insert(scan_key_t key, struct shared_frame *sf)
+struct scan_node *scan_stable_insert(scan_key_t key, uint64_t birth,
+                                     struct shared_frame *sf)
 {
     struct scan_node **head = head_of(key, true), *n;
 
@@ -135,7 +136,8 @@ struct scan_node *scan_stable_insert(scan_key_t key, struct shared_frame *sf)
     }
     n = heap_alloc(sizeof(*n));
     if (n != NULL) {
-        *n = (struct scan_node){ .next = *head, .sf = sf, .key = key };
+        *n = (struct scan_node){ .next = *head, .sf = sf, .key = key,
+                                 .birth = birth };
         *head = n;
         list_append(&nodes, &n->link);
         atomic_fetch_or(&sf->scan, SCAN_KNOWN);
@@ -186,10 +188,11 @@ struct scan_seen *scan_unstable_slot(scan_key_t key)
     return free != NULL ? free : &way[hash >> 40 & (WAYS - 1)];
 }
 
-/* The last reference to a record that is no longer shared is ours. */
+/* No longer shared: its record is kept by such as us alone. More than one of
+ * our nodes may have it, so its references do not tell. */
 static bool is_dead(const struct shared_frame *sf)
 {
-    return atomic_load_explicit(&sf->refs, memory_order_relaxed) == 1;
+    return sf->link.handle == 0;
 }
 
 int scan_table_sweep(struct work *w)

@@ -86,8 +86,10 @@ struct scan_node {                  /* of the stable table */
     struct list link;               /* of all nodes */
     struct shared_frame *sf;        /* a reference to the record */
     scan_key_t key;
-    bool is_zero;
+    uint64_t birth : 63;            /* of the one domain in its scope, or 0: */
+    uint64_t is_zero : 1;           /* ids are used again, forks outlive it */
 };
+static_assert(sizeof(struct scan_node) == 48, "48 bytes a shared frame");
 
 struct scan_seen {                  /* of the unstable table; 0: empty */
     scan_key_t key;
@@ -100,7 +102,8 @@ bool scan_table_begin(void);
 struct scan_node *scan_stable_find(scan_key_t key);
 /** scan_stable_insert() - takes over the caller's reference to @sf. NULL: no
  *  memory, the reference is still the caller's. */
-struct scan_node *scan_stable_insert(scan_key_t key, struct shared_frame *sf);
+struct scan_node *scan_stable_insert(scan_key_t key, uint64_t birth,
+                                     struct shared_frame *sf);
 void scan_stable_remove(struct scan_node *node);
 /** scan_unstable_slot() - where @key is, or is to be put, whatever is there
  *  now. NULL: no memory. */

@@ -26,7 +26,7 @@ enum scan_mode {
 
 /* KSM's names. Set by the control channel, read by the scanner. */
 struct scan_knobs {
-    _Atomic uint64_t run;               /* enum scan_mode */
+    _Atomic uint64_t run;               /* enum scan_mode; scan_set_run() */
     _Atomic uint64_t pages_to_scan;     /* visits between two sleeps */
     _Atomic uint64_t sleep_millisecs;
     _Atomic uint64_t merge_across_domains;  /* 0: only within one */
@@ -57,6 +57,9 @@ void scan_init(void);
  * pages_to_scan visited, a pass over, or nothing (left) to do.
  */
 int must_check scan_run(struct work *w);
+/** scan_set_run() - set scan_knobs.run. SCAN_UNMERGE after one that had no
+ *  memory for all (unmerge_failed) begins another. */
+void scan_set_run(enum scan_mode mode);
 /** scan_has_work() - whether scan_run() is to be called again, after
  *  sleep_millisecs. */
 bool scan_has_work(void);

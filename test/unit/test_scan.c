@@ -4,6 +4,7 @@
  */
 #include "test_share.h"
 
+#include <quire/clone.h>
 #include <quire/scan.h>
 
 uint64_t scan_sum(const void *page);
@@ -264,6 +265,76 @@ TEST(only_who_has_opted_in)
     pass(3);
     CHECK_EQ(type(q, 2), p2m_ram_rw);
     CHECK_EQ(test_sharers(p, 1), 2);
+    end(p, q);
+}
+
+/* What a domain merged within itself outlives it in a fork; who has its id next
+ * may be of another trust group. */
+TEST(an_id_used_again_shares_nothing_with_what_its_last_domain_left)
+{
+    struct share_clone c;
+    struct p2m *p, *q;
+
+    machine();
+    scan_knobs.merge_across_domains = 0;
+    p = domain(1);
+    test_share_populate(p, 5, 42);
+    test_share_populate(p, 6, 42);
+    pass(2);
+    CHECK_EQ(test_sharers(p, 5), 2);
+    q = test_p2m_create(2);
+    CHECK_EQ(share_clone_begin(&c, p, q), 0);
+    CHECK_EQ(share_clone(&c, p, q, NULL), 0);
+    CHECK_EQ(test_sharers(q, 5), 4);
+    test_share_kill(p);
+    p = domain(1);
+    p->trust_group = 7;
+    test_share_populate(p, 5, 42);
+    pass(3);
+    CHECK_EQ(type(p, 5), p2m_ram_rw);
+    CHECK_EQ(test_sharers(q, 5), 2);
+    test_share_populate(p, 6, 42);
+    pass(2);
+    CHECK_EQ(test_sharers(p, 5), 2);
+    CHECK_EQ(test_sharers(q, 5), 2);
+    stop(SCAN_STOP);
+    test_share_kill(p);
+    q->no_users = true;
+    CHECK_EQ(share_base_drop(q, NULL), 0);
+    share_base_free(q);
+    test_share_kill(q);
+    test_share_all_gone();
+}
+
+/* Without memory some stay merged; asked again, with memory, they do not. */
+TEST(an_unmerge_that_failed_is_made_again)
+{
+    struct p2m *p, *q;
+
+    machine();
+    p = domain(1);
+    q = domain(2);
+    test_share_populate(p, 5, 42);
+    test_share_populate(q, 6, 42);
+    pass(2);
+    CHECK_EQ(owner_set_max(1, 0), 0);
+    CHECK_EQ(owner_set_max(2, 0), 0);
+    scan_set_run(SCAN_UNMERGE);
+    while (scan_has_work()) {
+        (void)!scan_run(NULL);
+    }
+    CHECK(stats().unmerge_failed);
+    CHECK_EQ(type(p, 5), p2m_ram_shared);
+    CHECK_EQ(owner_set_max(1, 100), 0);
+    CHECK_EQ(owner_set_max(2, 100), 0);
+    scan_set_run(SCAN_UNMERGE);
+    CHECK(!stats().is_idle);
+    while (scan_has_work()) {
+        (void)!scan_run(NULL);
+    }
+    CHECK(!stats().unmerge_failed);
+    CHECK_EQ(type(p, 5), p2m_ram_rw);
+    CHECK_EQ(type(q, 6), p2m_ram_rw);
     end(p, q);
 }
 
