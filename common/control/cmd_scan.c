@@ -78,7 +78,9 @@ static int set_knobs(struct job *job, struct scan_state *s)
     scan_knobs.pages_to_scan = pages;
     scan_knobs.sleep_millisecs = ms;
     scan_knobs.merge_across_domains = across;
-    scan_knobs.run = run;
+    if (args_value(&job->args, "run") != NULL) {
+        scan_set_run((enum scan_mode)run);
+    }
     scan_task_wake();
     s->set = true;
     s->unmerging = args_value(&job->args, "run") != NULL && run != SCAN_RUN;
