@@ -35,6 +35,7 @@ HEADERS = {
     "share": "share", "rmap": "share", "emul": "emul",
     "event": "event", "domain": "domain", "control": "control",
     "fork": "domain", "event_image": "event", "clone": "share", "p2m_leaf": "p2m",
+    "p2m_slot": "p2m",
 }
 FREESTANDING = {"stdalign.h", "stdarg.h", "stdatomic.h", "stdbool.h",
                 "stddef.h", "stdint.h", "limits.h"}

@@ -69,6 +69,7 @@ static void put_domain(struct reply *r, struct domain *d,
 {
     const struct share_domain_stats *s = share_domain_stats(d->p2m);
     const struct p2m *p = d->p2m;
+    struct histogram unshare;
 
     reply_open(r, NULL, '{');
     reply_number(r, "domain", d->id);
@@ -84,11 +85,11 @@ static void put_domain(struct reply *r, struct domain *d,
         reply_number(r, "copies", s->copies);
         reply_number(r, "last_sharers", s->last_sharers);
     }
-    /* Its CPUs add to it under the lock. */
-    spin_lock(&d->lock);
-    put_histogram(r, "unshare_ticks", &d->unshare_ticks);
-    histogram_merge(&state->unshare, &d->unshare_ticks);
-    spin_unlock(&d->lock);
+    /* Its CPUs add to it meanwhile. */
+    histogram_init(&unshare);
+    histogram_merge(&unshare, &d->unshare_ticks);
+    put_histogram(r, "unshare_ticks", &unshare);
+    histogram_merge(&state->unshare, &unshare);
     reply_close(r);
 }
 

@@ -48,14 +48,40 @@ void histogram_add(struct histogram *h, uint64_t value)
     h->bucket[bucket_of(value)]++;
 }
 
+void histogram_add_atomic(struct histogram *h, uint64_t value)
+{
+    uint64_t min = __atomic_load_n(&h->min, __ATOMIC_RELAXED);
+    uint64_t max = __atomic_load_n(&h->max, __ATOMIC_RELAXED);
+
+    __atomic_fetch_add(&h->count, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&h->sum, value, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&h->bucket[bucket_of(value)], 1, __ATOMIC_RELAXED);
+    while (unlikely(value < min) &&
+           !__atomic_compare_exchange_n(&h->min, &min, value, true,
+                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+    while (unlikely(value > max) &&
+           !__atomic_compare_exchange_n(&h->max, &max, value, true,
+                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
+static uint64_t read(const uint64_t *field)
+{
+    return __atomic_load_n(field, __ATOMIC_RELAXED);
+}
+
 void histogram_merge(struct histogram *into, const struct histogram *from)
 {
-    into->count += from->count;
-    into->sum += from->sum;
-    into->min = MIN(into->min, from->min);
-    into->max = MAX(into->max, from->max);
+    uint64_t min = read(&from->min), max = read(&from->max);
+
+    into->count += read(&from->count);
+    into->sum += read(&from->sum);
+    into->min = MIN(into->min, min);
+    into->max = MAX(into->max, max);
     for (unsigned i = 0; i < ARRAY_SIZE(into->bucket); i++) {
-        into->bucket[i] += from->bucket[i];
+        into->bucket[i] += __atomic_load_n(&from->bucket[i],
+                                           __ATOMIC_RELAXED);
     }
 }
 

@@ -116,7 +116,6 @@ int domain_alloc(const struct domain_config *c, uint64_t max_pages,
         goto no_p2m;
     }
     d->p2m->trust_group = c->trust_group;
-    d->share_stats = share_domain_stats(d->p2m);
     d->events = evtchn_create(d->id);
     if (d->events == NULL) {
         goto no_events;

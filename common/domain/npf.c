@@ -8,14 +8,6 @@
 
 #include "policy.h"
 
-static uint64_t unshares(const struct domain *d)
-{
-    const struct share_domain_stats *s = d->share_stats;
-
-    return atomic_load_explicit(&s->copies, memory_order_relaxed) +
-           atomic_load_explicit(&s->last_sharers, memory_order_relaxed);
-}
-
 static void hole(struct vcpu *v, const struct vcpu_exit *e)
 {
     const struct npf *f = &e->npf;
@@ -33,17 +25,11 @@ static void hole(struct vcpu *v, const struct vcpu_exit *e)
     }
 }
 
-void exit_npf(struct vcpu *v, struct vcpu_exit *e)
+static slow_path void unresolved(struct vcpu *v, struct vcpu_exit *e,
+                                 enum p2m_fault_result result)
 {
-    struct domain *d = v->domain;
-    uint64_t before = unshares(d);
-
-    switch (p2m_fault(v->p2m, &e->npf)) {
+    switch (result) {
     case P2M_FAULT_RETRY:
-        if ((e->npf.access & P2M_W) != 0 && unshares(d) != before) {
-            sched_note_unshare(v);
-        }
-        oom_settle(v);
         break;
     case P2M_FAULT_MMIO:
         hole(v, e);
@@ -54,5 +40,16 @@ void exit_npf(struct vcpu *v, struct vcpu_exit *e)
     case P2M_FAULT_NOMEM:
         oom_park(v, gpa_to_gfn(e->npf.gpa));
         break;
+    }
+}
+
+void exit_npf(struct vcpu *v, struct vcpu_exit *e)
+{
+    enum p2m_fault_result result = p2m_fault(v->p2m, &e->npf);
+
+    if (likely(result == P2M_FAULT_RETRY)) {
+        oom_settle(v);
+    } else {
+        unresolved(v, e, result);
     }
 }

@@ -73,18 +73,6 @@ void latency_reset(void)
     atomic_fetch_add(&latency_epoch, 1);
 }
 
-void sched_note_unshare(struct vcpu *v)
-{
-    sched_cpus[v->cpu].has_unshared = true;
-}
-
-static void sample_unshare(struct domain *d, ticks_t ticks)
-{
-    spin_lock(&d->lock);
-    histogram_add(&d->unshare_ticks, ticks);
-    spin_unlock(&d->lock);
-}
-
 static uint64_t exit_detail(const struct vcpu_exit *e)
 {
     switch (e->reason) {
@@ -109,16 +97,15 @@ static void run_vcpu(struct sched_cpu *c, struct vcpu *v, ticks_t until,
     struct vcpu_exit e = { .reason = EXIT_NONE };
     ticks_t began = arch_now(), now = began;
 
-    c->has_unshared = false;
     do {
         ticks_t left_at = e.at;
-        bool has_unshared = c->has_unshared;
+        bool has_unshared = e.reason == EXIT_NPF && e.npf.was_unshared;
 
-        c->has_unshared = false;
         irq_deliver(v);
         arch_vcpu_run(v, &e);
         if (has_unshared) {
-            sample_unshare(v->domain, e.entered_at - left_at);
+            histogram_add_atomic(&v->domain->unshare_ticks,
+                                 e.entered_at - left_at);
         }
         v->nr_exits[e.reason]++;
         vcpu_handle_exit(v, &e);

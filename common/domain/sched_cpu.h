@@ -20,7 +20,6 @@ struct sched_cpu {
     ticks_t slice_end;
     ticks_t task_turn_end;  /* until then tasks go before vCPUs */
     bool yields;
-    bool has_unshared;      /* this exit was an unshare: a sample to take */
     struct latency latency;
     uint64_t latency_epoch;
 };

@@ -154,6 +154,23 @@ bool frame_try_share(struct frame *f, uint32_t holders)
     return true;
 }
 
+int frame_unshare(struct frame *f, domid_t to)
+{
+    BUG_ON(f->use != FRAME_SHARED || frame_type_count(f) != 1);
+    if (unlikely(!owner_charge(to, 1))) {
+        return -ENOMEM;
+    }
+    owner_uncharge(DOMID_COW, 1);
+    /* The page lock keeps others from taking the type meanwhile. */
+    atomic_store_explicit(&f->type, 0, memory_order_relaxed);
+    frame_set_use(f, FRAME_GUEST);
+    count_use(FRAME_SHARED, -1);
+    count_use(FRAME_GUEST, 1);
+    atomic_store_explicit(&f->owner, to, memory_order_release);
+    pressure_check(DOMID_COW);
+    return 0;
+}
+
 void frame_move_pages(domid_t from, uint64_t nr)
 {
     BUG_ON(!owner_charge(DOMID_COW, nr));       /* it has no limit */

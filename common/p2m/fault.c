@@ -1,6 +1,13 @@
-/* fault.c - from a nested page fault to the handler of the entry's type. */
-#include "entry.h"
+/*
+ * fault.c - from a nested page fault to the handler of the entry's type, and
+ * the way by which a handler changes that one entry (p2m_slot.h).
+ *
+ * The walk is done once, without the lock; a batch, with all that it can do
+ * for many entries, is not needed for one that stays in its place.
+ */
+#include "batch.h"
 
+#include <quire/p2m_slot.h>
 #include <quire/panic.h>
 
 static p2m_fault_fn *handlers[NR_P2M_TYPES];
@@ -11,17 +18,88 @@ void p2m_register_fault(enum p2m_type t, p2m_fault_fn *fn)
     handlers[t] = fn;
 }
 
-enum p2m_fault_result p2m_fault(struct p2m *p, const struct npf *f)
+/* What is there now; a hole, or a superpage, has no slot. */
+fast_path npte_t find(struct p2m_slot *s, const struct p2m *p, gfn_t gfn)
 {
-    gfn_t gfn = gpa_to_gfn(f->gpa);
-    struct p2m_entry e = p2m_lookup(p, gfn);
+    mfn_t table = p->root;
+    npte_t e;
 
-    if ((f->access & ~npte_rights(e.type, e.tracking)) == 0) {
+    s->entry = NULL;
+    if (unlikely(gfn.n >> P2M_GFN_BITS != 0)) {
+        return 0;
+    }
+    /* Unrolled: each level is a constant. */
+#pragma GCC unroll 4
+    for (unsigned level = NPT_LEVELS; level > 1; level--) {
+        e = npte_read(table, npt_index(gfn.n, level));
+        if (unlikely(!npte_is_table(e, level))) {
+            return e;
+        }
+        table = npte_table_mfn(e);
+    }
+    s->entry = npt_map(table) + npt_index(gfn.n, 1);    /* the direct map */
+    return npte_load(s->entry);
+}
+
+void p2m_slot_find(struct p2m_slot *s, struct p2m *p, gfn_t gfn)
+{
+    s->p2m = p;
+    s->gfn = gfn;
+    (void)find(s, p, gfn);
+}
+
+mfn_t p2m_slot_mfn(const struct p2m_slot *s, enum p2m_type type)
+{
+    npte_t e;
+
+    ASSERT(is_lock_held(&s->p2m->lock));
+    if (unlikely(s->entry == NULL || s->p2m->no_users)) {
+        return MFN_INVALID;
+    }
+    e = npte_load(s->entry);
+    return likely(npte_type(e) == type) ? npte_mfn(e) : MFN_INVALID;
+}
+
+static slow_path void notify(const struct p2m_slot *s)
+{
+    list_for_each(n, &s->p2m->listeners) {
+        struct p2m_listener *l = container_of(n, struct p2m_listener, link);
+
+        l->changed(l, s->p2m, s->gfn, 1);
+    }
+}
+
+void p2m_slot_set_private(const struct p2m_slot *s, mfn_t mfn)
+{
+    struct p2m *p = s->p2m;
+    npte_t old = atomic_load_explicit(s->entry, memory_order_relaxed);
+
+    ASSERT(is_lock_held(&p->lock) && npte_type(old) == p2m_ram_shared);
+    npte_store(s->entry, npte_make(mfn, p2m_ram_rw, 0, 1));
+    counter_add(&p->count[p2m_ram_shared], -UINT64_C(1));
+    counter_add(&p->count[p2m_ram_rw], 1);
+    if (unlikely(!list_is_empty(&p->listeners))) {
+        notify(s);
+    }
+    /* To the same frame rights only rise: a processor that still has the old
+     * entry faults, and finds the new one. */
+    if (!mfn_eq(npte_mfn(old), mfn)) {
+        p2m_flush(p);
+    }
+}
+
+enum p2m_fault_result p2m_fault(struct p2m *p, struct npf *f)
+{
+    struct p2m_slot s = { .p2m = p, .gfn = gpa_to_gfn(f->gpa) };
+    npte_t e = find(&s, p, s.gfn);
+    enum p2m_type type = npte_type(e);
+
+    if ((f->access & ~npte_rights(type, npte_tracking(e))) == 0) {
         return P2M_FAULT_RETRY;     /* another CPU was faster */
     }
-    if (handlers[e.type] != NULL) {
-        return handlers[e.type](p, f, &e);
+    if (handlers[type] != NULL) {
+        return handlers[type](&s, f);
     }
-    return e.type == p2m_invalid || e.type == p2m_mmio_dm ? P2M_FAULT_MMIO
-                                                          : P2M_FAULT_DENIED;
+    return type == p2m_invalid || type == p2m_mmio_dm ? P2M_FAULT_MMIO
+                                                      : P2M_FAULT_DENIED;
 }

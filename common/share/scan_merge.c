@@ -15,6 +15,7 @@
 #include "scanner.h"
 
 #include <quire/arch.h>
+#include <quire/p2m_slot.h>
 
 static bool is_private(const struct p2m *p, const struct p2m_entry *e)
 {
@@ -129,14 +130,13 @@ int scan_merge(struct p2m *p, struct p2m_hint *h, gfn_t gfn,
     return err;
 }
 
-enum p2m_fault_result scan_fault(struct p2m *p, const struct npf *f,
-                                 const struct p2m_entry *e)
+enum p2m_fault_result scan_fault(const struct p2m_slot *s, struct npf *f)
 {
+    struct p2m *p = s->p2m;
     struct p2m_entry now;
 
-    (void)e;                /* a hint; read again under the lock */
     spin_lock(&p->lock);
-    now = p2m_lookup_locked(p, gpa_to_gfn(f->gpa));
+    now = p2m_lookup_locked(p, s->gfn);
     spin_unlock(&p->lock);
     /* Whatever it has become: its own handler comes next. */
     if (now.type != p2m_ram_rw) {

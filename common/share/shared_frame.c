@@ -141,15 +141,15 @@ int shared_frame_retire(struct shared_frame *sf, domid_t to)
 
     spin_lock(&shared_frames_lock);
     if (to != DOMID_COW) {
-        err = frame_set_owner(f, to);
+        err = frame_unshare(f, to);
     }
-    if (err == 0) {
+    if (likely(err == 0)) {
         list_remove(&sf->link.link);
         sf->link.handle = 0;
         share_count(&share_totals.frames, -UINT64_C(1));
         f->user = NULL;
-        frame_put_type(f);
         if (to == DOMID_COW) {
+            frame_put_type(f);
             frame_put_allocated(f);
         }
     }

@@ -121,6 +121,12 @@ int must_check shared_frame_insert(struct shared_frame *sf,
  *  reach the frame through it any more. True: it was the last. */
 bool shared_frame_remove(struct shared_frame *sf, struct rmap_pair pair);
 
+/** is_shared_frame_watched() - whether somebody looks at a retired record:
+ *  nobody new can. */
+static inline bool is_shared_frame_watched(const struct shared_frame *sf)
+{
+    return atomic_load_explicit(&sf->refs, memory_order_acquire) != 1;
+}
 void shared_frame_get(struct shared_frame *sf);
 void shared_frame_put(struct shared_frame *sf);
 

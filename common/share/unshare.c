@@ -14,6 +14,7 @@
 #include "base.h"
 
 #include <quire/arch.h>
+#include <quire/p2m_slot.h>
 #include <quire/page_alloc.h>
 #include <quire/string.h>
 
@@ -24,37 +25,39 @@ static bool is_last(const struct shared_frame *sf)
 }
 
 /* The last sharer takes the frame. -EAGAIN: it is not the last any more. */
-static int take_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
+static int take_frame(const struct p2m_slot *s, struct shared_frame *sf)
 {
-    struct p2m *p = b->p2m;
+    struct p2m *p = s->p2m;
     mfn_t mfn = shared_mfn(sf);
     int err;
 
     spin_lock(&sf->lock);
     err = is_last(sf) ? shared_frame_retire(sf, p->owner) : -EAGAIN;
-    if (err != 0) {
+    if (unlikely(err != 0)) {
         spin_unlock(&sf->lock);
         return err;
     }
-    /* Ours is the last pair: the map goes as a whole, and now, for an audit
-     * may still look at the record. */
     ASSERT(rmap_count(&sf->rmap) == 1 &&
-           rmap_has(&sf->rmap, (struct rmap_pair){ p->owner, gfn }));
-    rmap_fini(&sf->rmap);
+           rmap_has(&sf->rmap, (struct rmap_pair){ p->owner, s->gfn }));
+    /* Ours is the last pair: the map goes as a whole, with the record; but
+     * now, if an audit still looks at that. */
+    if (unlikely(is_shared_frame_watched(sf))) {
+        rmap_fini(&sf->rmap);
+    }
     spin_unlock(&sf->lock);
     share_count(&share_totals.removed, 1);
     shared_frame_put(sf);
-    p2m_set(b, gfn, mfn, P2M_ORDER_4K, p2m_ram_rw);
+    p2m_slot_set_private(s, mfn);
     share_count(&share_totals.last, 1);
     share_count(&p->share.last_sharers, 1);
     return 0;
 }
 
 /* @is_kept: its domain's base wants the old frame. */
-static int copy_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf,
+static int copy_frame(const struct p2m_slot *s, struct shared_frame *sf,
                       bool is_kept)
 {
-    struct p2m *p = b->p2m;
+    struct p2m *p = s->p2m;
     struct frame *f = page_alloc_owned(p->owner, 0);
     mfn_t mfn;
     void *to, *from;
@@ -68,69 +71,77 @@ static int copy_frame(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf,
     page_copy(to, from);
     arch_unmap_frame(from);
     arch_unmap_frame(to);
-    p2m_set(b, gfn, mfn, P2M_ORDER_4K, p2m_ram_rw);
-    p2m_batch_flush(b);
+    p2m_slot_set_private(s, mfn);
     if (is_kept) {
-        base_keep(p, gfn, sf);
+        base_keep(p, s->gfn, sf);
     } else {
-        shared_frame_remove(sf, (struct rmap_pair){ p->owner, gfn });
+        shared_frame_remove(sf, (struct rmap_pair){ p->owner, s->gfn });
     }
     share_count(&share_totals.copied, 1);
     share_count(&p->share.copies, 1);
     return 0;
 }
 
-static int unshare(struct p2m_batch *b, gfn_t gfn, struct shared_frame *sf)
+static int unshare(const struct p2m_slot *s, struct shared_frame *sf)
 {
-    int kept = b->p2m->base == NULL ? 0 : base_prepare(b->p2m, gfn), err;
+    int kept = s->p2m->base == NULL ? 0 : base_prepare(s->p2m, s->gfn), err;
 
-    err = kept == 0 && is_last(sf) ? take_frame(b, gfn, sf) : -EAGAIN;
+    err = kept == 0 && is_last(sf) ? take_frame(s, sf) : -EAGAIN;
     if (err == -EAGAIN) {
-        err = kept < 0 ? kept : copy_frame(b, gfn, sf, kept != 0);
+        err = kept < 0 ? kept : copy_frame(s, sf, kept != 0);
     }
-    if (err != 0) {
+    if (unlikely(err != 0)) {
         share_count(&share_totals.failed, 1);
     }
     return err;
 }
 
+static int check_unshared(const struct p2m_entry *e)
+{
+    return e->type == p2m_ram_rw || e->type == p2m_ram_ro ? 0 :
+           e->type == p2m_invalid ? -ENOENT : -EINVAL;
+}
+
 int share_unshare(struct p2m *p, gfn_t gfn)
 {
-    struct p2m_batch b;
     struct p2m_entry e;
+    struct p2m_slot s;
+    mfn_t mfn;
     int err;
 
-    p2m_batch_begin(&b, p);
-    e = p2m_batch_lookup(&b, gfn);
-    switch (e.type) {
-    case p2m_ram_shared:
-        err = unshare(&b, gfn, shared_frame_at(&e));
-        break;
-    case p2m_ram_rw:
-    case p2m_ram_ro:
-        err = 0;
-        break;
-    case p2m_invalid:
-        err = -ENOENT;
-        break;
-    default:
-        err = -EINVAL;
-        break;
+    spin_lock(&p->lock);
+    p2m_slot_find(&s, p, gfn);
+    mfn = p2m_slot_mfn(&s, p2m_ram_shared);
+    if (!mfn_eq(mfn, MFN_INVALID)) {
+        err = unshare(&s, mfn_to_frame(mfn)->user);
+    } else if (p->no_users) {
+        err = -ESRCH;
+    } else {
+        e = p2m_lookup_locked(p, gfn);
+        err = check_unshared(&e);
     }
-    p2m_batch_end(&b);
+    spin_unlock(&p->lock);
     return err;
 }
 
-enum p2m_fault_result share_fault(struct p2m *p, const struct npf *f,
-                                  const struct p2m_entry *e)
+/* Reads and fetches are allowed, so p2m_fault() has let them go on. */
+enum p2m_fault_result share_fault(const struct p2m_slot *s, struct npf *f)
 {
-    (void)e;                /* a hint; read again under the lock */
-    /* Reads and fetches are allowed, so p2m_fault() has let them go on. */
+    struct p2m *p = s->p2m;
+    int err = -EAGAIN;
+    mfn_t mfn;
+
     ASSERT((f->access & P2M_W) != 0);
     share_count(&p->share.cow_faults, 1);
+    spin_lock(&p->lock);
+    mfn = p2m_slot_mfn(s, p2m_ram_shared);
+    if (likely(!mfn_eq(mfn, MFN_INVALID))) {
+        err = unshare(s, mfn_to_frame(mfn)->user);
+    }
+    spin_unlock(&p->lock);
     /* Any other error: the gfn has changed meanwhile; fault again. */
-    return share_unshare(p, gpa_to_gfn(f->gpa)) == -ENOMEM
-               ? P2M_FAULT_NOMEM : P2M_FAULT_RETRY;
+    f->was_unshared = err == 0;
+    return err == -ENOMEM ? P2M_FAULT_NOMEM : P2M_FAULT_RETRY;
 }
 
 void share_drop(struct p2m *p, gfn_t gfn, const struct p2m_entry *e)

@@ -92,11 +92,10 @@ struct domain {
     _Atomic uint64_t phase_allowed;     /* (a) it may go on up to this */
     uint64_t figure[32];                /* (a) numbered figures it reported */
     _Atomic int verdict;                /* (a) 0 none, 1 pass, 2 fail */
-    struct histogram unshare_ticks;     /* #VMEXIT to the next VMRUN */
+    struct histogram unshare_ticks;     /* (a) #VMEXIT to the next VMRUN */
 
     /* What its hypercalls set up. */
     struct evtchn_domain *events;       /* (c) */
-    struct share_domain_stats *share_stats;     /* (c) */
     _Atomic unsigned nr_pausing;        /* (a) calls of its that stop others */
     gfn_t shared_gfn;                   /* [domain] of shared_info, or INVALID */
     uint64_t params[HVM_NR_PARAMS];     /* [domain] */

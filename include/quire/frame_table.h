@@ -126,6 +126,9 @@ int must_check frame_get_many(struct frame *f, uint32_t n);
  * of many at once. The caller's locks keep them together.
  */
 bool must_check frame_try_share(struct frame *f, uint32_t holders);
+/** frame_unshare() - the reverse, for the last holder: the frame is @to's, its
+ *  type reference gone. -ENOMEM: @to is at its limit, nothing changed. */
+int must_check frame_unshare(struct frame *f, domid_t to);
 /** frame_move_pages() - @nr pages of @from's have become DOMID_COW's. */
 void frame_move_pages(domid_t from, uint64_t nr);
 /** frame_is_exclusive() - nobody but its owner refers to @f. */

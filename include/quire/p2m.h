@@ -78,6 +78,7 @@ struct npf {
     unsigned access;        /* P2M_R, P2M_W or P2M_X */
     bool present;           /* the entry was present: a question of rights */
     bool in_walk;           /* fault on the guest's own table walk */
+    bool was_unshared;      /* out, by the handler: that is what it did */
 };
 
 /* What sharing did to one p2m. cow_faults: write faults on shared gfns;
@@ -217,10 +218,11 @@ enum p2m_fault_result {
     P2M_FAULT_DENIED,       /* rights forbid it: write to ram_ro */
     P2M_FAULT_NOMEM,        /* park or kill; nothing changed */
 };
-typedef enum p2m_fault_result p2m_fault_fn(struct p2m *p, const struct npf *f,
-                                           const struct p2m_entry *e);
+struct p2m_slot;                /* of the entry; p2m_slot.h */
+typedef enum p2m_fault_result p2m_fault_fn(const struct p2m_slot *s,
+                                           struct npf *f);
 void p2m_register_fault(enum p2m_type t, p2m_fault_fn *fn);
-enum p2m_fault_result p2m_fault(struct p2m *p, const struct npf *f);
+enum p2m_fault_result p2m_fault(struct p2m *p, struct npf *f);
 
 /*
  * Flush protocol, used by the world switch of both arches.

@@ -41,9 +41,6 @@ void vcpu_set_online(struct vcpu *v, bool online);
 struct vcpu *vcpu_current(void);
 /** sched_least_loaded() - the CPU with the fewest vCPUs. */
 unsigned sched_least_loaded(void);
-/** sched_note_unshare() - from @v's exit: the fault was resolved by unshare;
- *  if it goes straight back to its guest, its domain's histogram has it. */
-void sched_note_unshare(struct vcpu *v);
 
 struct latency {            /* one CPU's longest stretch */
     ticks_t longest;

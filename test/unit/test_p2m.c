@@ -4,6 +4,8 @@
  */
 #include "test_p2m.h"
 
+#include <quire/p2m_slot.h>
+
 #define ORDER_2M P2M_ORDER_2M
 #define ORDER_1G P2M_ORDER_1G
 
@@ -450,12 +452,11 @@ TEST(next_skips_holes_of_any_size)
 
 static unsigned handled;
 
-static enum p2m_fault_result handle(struct p2m *p, const struct npf *f,
-                                    const struct p2m_entry *e)
+static enum p2m_fault_result handle(const struct p2m_slot *s, struct npf *f)
 {
-    (void)p;
     handled++;
-    CHECK_EQ(e->type, p2m_ram_paged);
+    CHECK_EQ(s->gfn.n, 6);
+    CHECK(s->entry != NULL);
     CHECK_EQ(f->gpa, 0x6123);
     return P2M_FAULT_NOMEM;
 }
