@@ -17,7 +17,8 @@
  * stays good whatever is retired meanwhile. Each check is made under the
  * locks that make it exact; only the sums, and references too many (a reader
  * may have one for a moment), need the machine to be quiet, and are left out
- * if anything has changed since the start (a->changed).
+ * if anything has changed since the start (a->changed): pairs, or the place in
+ * a reverse map, when another audit scans it as well.
  */
 #include "shared_frame.h"
 
@@ -53,6 +54,8 @@ static uint64_t count_changes(void)
            share_read(&share_totals.released);
 }
 
+static _Atomic uint64_t nr_scans;   /* of groups of pairs, by all audits */
+
 static uint64_t fingerprint(domid_t domain, gfn_t gfn, mfn_t mfn)
 {
     return mix64(mix64((uint64_t)domain << 48 | gfn.n) + mfn.n);
@@ -63,6 +66,7 @@ static void start(struct share_audit *a)
     *a = (struct share_audit){ .stage = FRAMES };
     list_init(&a->cursor.link);
     a->changes = count_changes();
+    a->scans = share_read(&nr_scans);
     spin_lock(&shared_frames_lock);
     list_push(&shared_frames, &a->cursor.link);
     spin_unlock(&shared_frames_lock);
@@ -178,6 +182,8 @@ static bool check_pairs(struct share_audit *a, struct work *w)
     spin_lock(&sf->lock);
     cost = rmap_count(&sf->rmap) > LARGE ? COST_SCAN : 0;
     nr = rmap_scan(&sf->rmap, pairs, (unsigned)MIN(a->left, GROUP));
+    share_count(&nr_scans, 1);
+    a->scans++;
     spin_unlock(&sf->lock);
     for (unsigned i = 0; i < nr; i++) {
         check_pair(a, sf, pairs[i]);
@@ -299,7 +305,8 @@ static void check_sums(struct share_audit *a)
     pages = share_read(&owner_get(DOMID_COW)->pages);
     sharers = share_read(&share_totals.added) -
               share_read(&share_totals.removed);
-    a->changed = count_changes() != a->changes;
+    a->changed = count_changes() != a->changes ||
+                 share_read(&nr_scans) != a->scans;
     spin_unlock(&shared_frames_lock);
     if (a->changed) {
         log_debug("share: audited while it changed, no sums");

@@ -159,12 +159,12 @@ struct share_link {
 struct share_audit {
     uint64_t frames, sharers;   /* seen */
     unsigned bad;               /* violations */
-    bool changed;               /* sharing went on meanwhile: no S6, no sums */
+    bool changed;               /* sharing or another audit went on: no sums */
     /* private to audit.c */
     int stage;
     struct share_link cursor;
     struct shared_frame *current;
-    uint64_t left, changes, fingerprint, seen, nr_surplus, held;
+    uint64_t left, changes, scans, fingerprint, seen, nr_surplus, held;
     mfn_t surplus;
     domid_t domain;
     gfn_t gfn;

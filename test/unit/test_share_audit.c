@@ -8,6 +8,7 @@
 #include "../../common/share/shared_frame.h"
 
 #include <quire/panic.h>
+#include <quire/rng.h>
 
 #include <string.h>
 
@@ -206,6 +207,35 @@ TEST(preempted_at_every_check)
     CHECK_EQ(s.frames, 2);
     CHECK_EQ(s.sharers, 22);
     CHECK(slices > 20);
+    teardown();
+}
+
+/* Two at a time, as several guests may: what one has looked at, the other has
+ * not. Nothing is wrong. */
+TEST(two_audits_take_turns)
+{
+    struct rng r;
+
+    setup();
+    for (unsigned g = 200; g < 300; g++) {
+        CHECK_EQ(share_add_physmap(a, GFN(0), h0, b, GFN(g)), 0);
+    }
+    rng_seed(&r, test_seed);
+    for (unsigned round = 0; round < 50; round++) {
+        struct share_audit audit[2] = { 0 };
+        bool done[2] = { false, false };
+
+        while (!done[0] || !done[1]) {
+            unsigned i = (unsigned)rng_below(&r, 2);
+            struct work w = { .left = 1 };
+
+            if (!done[i]) {
+                done[i] = share_audit(&audit[i], &w) == 0;
+            }
+        }
+        CHECK_EQ(audit[0].bad, 0);
+        CHECK_EQ(audit[1].bad, 0);
+    }
     teardown();
 }
 
