@@ -109,16 +109,6 @@ int rmap_init_two(struct rmap *r, gfn_t gfn, domid_t one, domid_t other)
     return err;
 }
 
-/* The home bucket is full, or the group is its last. */
-static __attribute__((noinline)) int
-insert_beside(struct rmap *r, uint64_t hash, uint64_t key)
-{
-    int err = table_add(r, hash, key_bit(key));
-
-    r->count += err == 0;
-    return err;
-}
-
 int rmap_insert(struct rmap *r, struct rmap_pair p)
 {
     uint64_t key = rmap_key(p);
@@ -126,14 +116,52 @@ int rmap_insert(struct rmap *r, struct rmap_pair p)
     if (likely(is_table(r))) {
         uint64_t hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
 
-        if (likely(leaf_add_single(find_leaf(r, hash),
-                                   pair_word(hash, key)))) {
+        struct leaf *l = find_leaf(r, hash);
+
+        size_t k = home_of(hash);
+        uint64_t word = pair_word(hash, key);
+
+        if (likely(leaf_add_single(l, k, word))) {
             r->count++;
             return 0;
         }
-        return insert_beside(r, hash, key);
+        return table_add_member(r, l, k, word);
     }
     return ops_of(r)->insert(r, key);
+}
+
+/* Out of a map, or of a bucket that is not its home. */
+static __attribute__((noinline)) void
+remove_elsewhere(struct rmap *r, struct leaf *l, size_t k, uint64_t word)
+{
+    unsigned used = l->used;
+
+    leaf_remove_member(l, k, word);
+    if (unlikely(should_shrink(l, used))) {
+        rmap_adaptive_shrink(r, word & WORD_HASH);
+    }
+}
+
+static __attribute__((noinline)) void
+remove_from_map(struct rmap *r, struct leaf *l, size_t k, uint64_t word)
+{
+    if (!leaf_narrow(l, k, word)) {
+        remove_elsewhere(r, l, k, word);
+    }
+}
+
+int rmap_insert_kin(struct rmap *r, struct rmap_pair p, domid_t relative)
+{
+    ASSERT(rmap_has(r, (struct rmap_pair){ relative, p.gfn }));
+    /* An inline map is one group: no need to ask which. */
+    if (likely(is_inline(r) && is_by_gfn(r) && r->form == RMAP_ADAPTIVE &&
+               r->count < INLINE_MAX &&
+               p.domain >> RMAP_GROUP_SHIFT == relative >> RMAP_GROUP_SHIFT)) {
+        ASSERT(!rmap_has(r, p));
+        inline_put(r, r->count++, p.domain & 63);
+        return 0;
+    }
+    return rmap_insert(r, p);
 }
 
 void rmap_remove(struct rmap *r, struct rmap_pair p)
@@ -143,15 +171,19 @@ void rmap_remove(struct rmap *r, struct rmap_pair p)
     if (likely(is_table(r))) {
         uint64_t hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
         struct leaf *l = find_leaf(r, hash);
-        unsigned used = l->used;
+        size_t k = home_of(hash);
+        uint64_t word = pair_word(hash, key);
+        uint64_t *w = bucket_find(l, k, word);
 
-        if (unlikely(!leaf_cut_single(l, pair_word(hash, key)))) {
-            leaf_remove(l, hash, key_bit(key));
+        r->count--;
+        if (unlikely(w == NULL)) {
+            remove_from_map(r, l, k, word);
+            return;
         }
-        if (unlikely(should_shrink(l, used))) {
+        leaf_cut_single(l, k, w);
+        if (unlikely(should_shrink_by_one(l))) {
             rmap_adaptive_shrink(r, hash);
         }
-        r->count--;
         return;
     }
     ops_of(r)->remove(r, key);
@@ -163,8 +195,12 @@ bool rmap_has(const struct rmap *r, struct rmap_pair p)
 
     if (likely(is_table(r))) {
         hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
-        return leaf_has(find_leaf(r, hash), pair_word(hash, key),
-                        key_bit(key));
+        struct leaf *l = find_leaf(r, hash);
+        size_t k = home_of(hash);
+        uint64_t word = pair_word(hash, key);
+
+        return bucket_find(l, k, word) != NULL ||
+               leaf_has_elsewhere(l, k, word);
     }
     return ops_of(r)->has(r, key);
 }

@@ -4,12 +4,12 @@
  *
  * The word of a group, and before it, with more members, their map:
  *
- *     63                    18 17..8 7      2    1       0
- *     +------------------------------------------------------+
- *     | with map?: map of the members, two or more           |
- *     +-----------------------+-----+--------+--------+------+
- *     | hash of domid, group  |  0  | member | in use | map? |
- *     +-----------------------+-----+--------+--------+------+
+ *     63                    18 17..12 11..8 7      2    1       0
+ *     +----------------------------------------------------------+
+ *     | with map?: map of the members, two or more               |
+ *     +-----------------------+-----+------+--------+--------+------+
+ *     | hash of domid, group  |  0  | away | member | in use | map? |
+ *     +-----------------------+-----+------+--------+--------+------+
  *
  * So a gfn alone costs 8 bytes, and a dense run a quarter of a byte each. The
  * hash is a permutation of the 46 bits: nothing else need be kept, and what
@@ -21,8 +21,10 @@
  *     +--------+--------+--------+----- ... -----+--------+
  *
  * An entry, a word or two, lives in the home bucket that its hash names or in
- * one of the next, and each bucket counts the entries that went past it: a
- * search goes on only where one did. A group may have several entries, no
+ * one of the next, as far @away as its word says, and each bucket counts the
+ * entries that went past it: a search goes on only where one did. Most buckets
+ * have no maps, which the upper half of their @fill says: there a word is
+ * looked for by comparing it. A group may have several entries, no
  * member in two: an insert looks at the last entry of the home bucket alone,
  * which is its group's when neighbours come one after the other, and joins
  * all of the group that is there when the bucket is full. That is why a bucket
@@ -39,21 +41,26 @@
 #define WORD_HAS_MAP UINT64_C(1)
 #define WORD_IN_USE UINT64_C(2)
 #define WORD_MEMBER_SHIFT 2
+#define WORD_AWAY_SHIFT 8
+#define WORD_AWAY (UINT64_C(15) << WORD_AWAY_SHIFT)
 #define WORD_HASH_SHIFT 18
 #define WORD_HASH (~UINT64_C(0) << WORD_HASH_SHIFT)
 #define DEPTH_MAX 25            /* bits of the hash that pick the leaf */
-#define HOME_BITS 21            /* others, that pick the bucket */
+#define HASH_FOLD 32            /* 23 or more: its own inverse */
 
 struct leaf {
     uint16_t used;              /* words */
     uint8_t depth;              /* bits of the hash that lead here */
-    uint8_t fill[LEAF_BUCKETS];         /* words */
+    uint8_t fill[LEAF_BUCKETS];         /* words, and FILL_MAP each map */
     uint8_t passed[LEAF_BUCKETS];       /* entries homed here or earlier */
     uint32_t scan_prefix;       /* of the map's scan, in the leaf of hash 0 */
     uint64_t scan_place;        /* see rmap_scan.c */
     uint64_t bucket[LEAF_BUCKETS][BUCKET_WORDS];
 };
 static_assert(sizeof(struct leaf) == 1008, "a size class of the heap");
+
+#define FILL_WORDS 15u          /* of a fill */
+#define FILL_MAP 16u
 
 /* The permutation's secrets: what is added, and two odd factors with their
  * inverses. */
@@ -66,7 +73,7 @@ static inline uint64_t rmap_hash(uint64_t group)
     uint64_t x = (group << WORD_HASH_SHIFT ^ rmap_secret.mask) *
                  rmap_secret.factor[0];
 
-    x ^= x >> 23 & WORD_HASH;   /* half of 46 */
+    x ^= x >> HASH_FOLD & WORD_HASH;
     return x * rmap_secret.factor[1];
 }
 
@@ -75,15 +82,20 @@ static inline uint64_t rmap_unhash(uint64_t word)
 {
     uint64_t x = (word & WORD_HASH) * rmap_secret.inverse[1];
 
-    x ^= x >> 23 & WORD_HASH;
+    x ^= x >> HASH_FOLD & WORD_HASH;
     return (x * rmap_secret.inverse[0] ^ rmap_secret.mask) >> WORD_HASH_SHIFT;
+}
+
+/* The home bucket of a hash: its lower bits, which no leaf is picked by and
+ * which the fold has mixed with the upper. */
+static inline size_t home_of(uint64_t hash)
+{
+    return (uint64_t)(uint32_t)hash * LEAF_BUCKETS >> 32;
 }
 
 static inline unsigned home_bucket(uint64_t word)
 {
-    uint64_t bits = word >> WORD_HASH_SHIFT & ((1u << HOME_BITS) - 1);
-
-    return (unsigned)(bits * LEAF_BUCKETS >> HOME_BITS);
+    return (unsigned)home_of(word & WORD_HASH);
 }
 
 static inline unsigned next_bucket(unsigned k)
@@ -91,9 +103,21 @@ static inline unsigned next_bucket(unsigned k)
     return k + 1 == LEAF_BUCKETS ? 0 : k + 1;
 }
 
+/* How many words bucket @k has, maps and all. */
+static inline unsigned bucket_words(const struct leaf *l, unsigned k)
+{
+    return l->fill[k] & FILL_WORDS;
+}
+
 static inline bool same_group(uint64_t a, uint64_t b)
 {
     return (a ^ b) >> WORD_HASH_SHIFT == 0;
+}
+
+/* What an entry of this word adds to the fill of its bucket. */
+static inline unsigned word_fill(uint64_t w)
+{
+    return (w & WORD_HAS_MAP) != 0 ? 2 + FILL_MAP : 1;
 }
 
 static inline unsigned word_count(uint64_t w)
@@ -101,11 +125,16 @@ static inline unsigned word_count(uint64_t w)
     return 1 + (unsigned)(w & WORD_HAS_MAP);
 }
 
+/* The member of an entry of one, as a map. */
+static inline uint64_t word_bit(uint64_t word)
+{
+    return UINT64_C(1) << (word >> WORD_MEMBER_SHIFT & 63);
+}
+
 /* The members of the entry whose word is at @w. */
 static inline uint64_t word_map(const uint64_t *w)
 {
-    return (w[0] & WORD_HAS_MAP) != 0
-               ? w[-1] : UINT64_C(1) << (w[0] >> WORD_MEMBER_SHIFT & 63);
+    return (w[0] & WORD_HAS_MAP) != 0 ? w[-1] : word_bit(w[0]);
 }
 
 /* The member of a group that a pair's key names, as a map. */
@@ -117,7 +146,7 @@ static inline uint64_t key_bit(uint64_t key)
 /* The word of an entry with one member. */
 static inline uint64_t pair_word(uint64_t hash, uint64_t key)
 {
-    return hash | (key & 63) << WORD_MEMBER_SHIFT | WORD_IN_USE;
+    return hash + ((key & 63) << WORD_MEMBER_SHIFT) + WORD_IN_USE;
 }
 
 static inline bool is_single(uint64_t map) { return (map & (map - 1)) == 0; }
@@ -154,117 +183,120 @@ static inline void write_entry(uint64_t *w, uint64_t word, uint64_t map)
 
 /* The entries of bucket @k, last to first: their words are at @w. */
 #define for_each_entry(l, k, w) \
-    for (w = (l)->bucket[k] + (l)->fill[k] - 1; w >= (l)->bucket[k]; \
+    for (w = (l)->bucket[k] + bucket_words(l, k) - 1; w >= (l)->bucket[k]; \
          w -= word_count(*w))
 
-/** leaf_has() - whether the member @bit of a group is there, whose own entry
- *  would be @word. */
-static inline bool leaf_has(const struct leaf *l, uint64_t word, uint64_t bit)
+/* Whether a word of a full bucket looks like @hash's, be it another's map. */
+static inline bool may_have_group(const uint64_t *bucket, uint64_t hash)
 {
-    unsigned k = home_bucket(word);
-
-    for (unsigned probe = 0; probe < LEAF_BUCKETS; probe++) {
-        const uint64_t *w = l->bucket[k] + l->fill[k] - 1;
-
-        for (; w >= l->bucket[k]; w--) {
-            if (*w == word) {
-                return true;
-            }
-            if (unlikely((*w & WORD_HAS_MAP) != 0)) {
-                if (same_group(*w, word) && (w[-1] & bit) != 0) {
-                    return true;
-                }
-                w--;
-            }
+    for (unsigned i = 0; i < BUCKET_WORDS; i++) {
+        if (unlikely(same_group(bucket[i], hash))) {
+            return true;
         }
-        if (likely(l->passed[k] == 0)) {
-            return false;
-        }
-        k = next_bucket(k);
     }
     return false;
 }
 
 /**
- * leaf_add_single() - an entry of one member; false: the home bucket is full
- * or ends with an entry of its group, see leaf_add(). (Of an empty bucket the
- * word before it is looked at, which at worst costs that detour.)
+ * bucket_find() - where @word is among the words of bucket @k, if they are all
+ * of single members (a map can be any number). NULL: ask leaf_has_elsewhere().
  */
-static inline bool leaf_add_single(struct leaf *l, uint64_t word)
+static inline uint64_t *bucket_find(struct leaf *l, size_t k, uint64_t word)
 {
-    unsigned k = home_bucket(word), fill = l->fill[k];
-    uint64_t *end = &l->bucket[k][fill];
+    uint64_t *bucket = l->bucket[k];
 
-    if (unlikely(fill == BUCKET_WORDS || same_group(end[-1], word))) {
+#define BUCKET_CASE(n) \
+    case n: \
+        if (bucket[(n) - 1] == word) { \
+            return &bucket[(n) - 1]; \
+        } \
+        __attribute__((fallthrough))
+    switch (l->fill[k]) {
+    BUCKET_CASE(8);
+    BUCKET_CASE(7);
+    BUCKET_CASE(6);
+    BUCKET_CASE(5);
+    BUCKET_CASE(4);
+    BUCKET_CASE(3);
+    BUCKET_CASE(2);
+    BUCKET_CASE(1);
+    default:
+        return NULL;
+    }
+#undef BUCKET_CASE
+}
+
+/**
+ * leaf_add_single() - an entry of one member; false: its home bucket @k is
+ * full or ends with an entry of its group, see leaf_add(). (Of an empty bucket
+ * the word before it is looked at, which at worst costs that detour.)
+ */
+static inline bool leaf_add_single(struct leaf *l, size_t k, uint64_t word)
+{
+    size_t n = l->fill[k] & FILL_WORDS;
+    uint64_t *end = &l->bucket[k][n];
+
+    if (unlikely(n == BUCKET_WORDS || same_group(end[-1], word))) {
         return false;
     }
     *end = word;
-    l->fill[k] = (uint8_t)(fill + 1);
+    l->fill[k]++;
     l->used++;
     return true;
 }
 
-/* What leaf_add() returns; FULL: nothing was changed. */
-enum leaf_room { LEAF_ADDED, LEAF_FULL };
-
-/** leaf_add() - an entry into its home bucket, or into the last one there. */
-static inline enum leaf_room leaf_add(struct leaf *l, uint64_t word,
-                                      uint64_t map)
+/** leaf_cut_single() - take out the word at @w, which bucket_find() found. The
+ *  bucket's last takes its place. */
+static inline void leaf_cut_single(struct leaf *l, size_t k, uint64_t *w)
 {
-    unsigned k = home_bucket(word), fill = l->fill[k], need = word_count(word);
-    uint64_t *end = &l->bucket[k][fill];
+    size_t n = l->fill[k] - 1u;
 
-    if (fill != 0 && unlikely(same_group(end[-1], word))) {
-        map |= word_map(&end[-1]);
-        if ((end[-1] & WORD_HAS_MAP) != 0) {
-            end[-2] = map;
-            return LEAF_ADDED;
-        }
-        need = 1;
-        word = group_word(word, map);
-        end--;
-    }
-    if (unlikely(fill + need > BUCKET_WORDS)) {
-        return LEAF_FULL;
-    }
-    write_entry(end, word, map);
-    l->fill[k] = (uint8_t)(fill + need);
-    l->used = (uint16_t)(l->used + need);
-    return LEAF_ADDED;
+    *w = l->bucket[k][n];
+    l->fill[k] = (uint8_t)n;
+    l->used--;
 }
 
-/** leaf_cut() - take the @n words from @w on out of bucket @k. */
-static inline void leaf_cut(struct leaf *l, unsigned k, uint64_t *w,
-                            unsigned n)
+/** leaf_narrow() - take a member out of a map in its home bucket @k that keeps
+ *  two or more; false: there is none. */
+static inline bool leaf_narrow(struct leaf *l, size_t k, uint64_t word)
 {
-    uint64_t *end = l->bucket[k] + l->fill[k] - n;
+    uint64_t *bucket = l->bucket[k], bit = word_bit(word), left;
 
-    for (; w != end; w++) {
-        w[0] = w[n];
-    }
-    l->fill[k] = (uint8_t)(l->fill[k] - n);
-    l->used = (uint16_t)(l->used - n);
-}
-
-/** leaf_cut_single() - take out the entry that is @word and nothing else, if
- *  it is in its home bucket; most are. */
-static inline bool leaf_cut_single(struct leaf *l, uint64_t word)
-{
-    unsigned k = home_bucket(word);
-    uint64_t *w = l->bucket[k] + l->fill[k] - 1;
-
-    for (; w >= l->bucket[k]; w--) {
-        if (*w == word) {
-            leaf_cut(l, k, w, 1);
-            return true;
+    for (uint64_t *w = bucket + (l->fill[k] & FILL_WORDS) - 1; w >= bucket;
+         w--) {
+        if ((*w & WORD_HAS_MAP) != 0) {
+            w--;
+            if (same_group(w[1], word) && (*w & bit) != 0) {
+                left = *w ^ bit;
+                if (is_single(left)) {
+                    return false;
+                }
+                *w = left;
+                return true;
+            }
         }
-        w -= *w & WORD_HAS_MAP;
     }
     return false;
 }
 
+/** leaf_has_elsewhere() - whether the member is there whose own entry would be
+ *  @word, whose home is bucket @k and which bucket_find() has not found. */
+bool leaf_has_elsewhere(struct leaf *l, size_t k, uint64_t word);
+/** leaf_add_away() - an entry of one member whose home bucket has no maps, none
+ *  of its group and no room; false: nor have the next. */
+bool must_check leaf_add_away(struct leaf *l, unsigned k, uint64_t word);
+/** leaf_remove_member() - the same, taken out: it must be there (BUG). */
+void leaf_remove_member(struct leaf *l, size_t k, uint64_t word);
+/** leaf_add() - an entry into its home bucket, or into the last one there;
+ *  false: no room. */
+bool must_check leaf_add(struct leaf *l, uint64_t word, uint64_t map);
 /** leaf_map() - the members of a group. */
 uint64_t leaf_map(const struct leaf *l, uint64_t hash);
+/** leaf_has() - whether the member @bit of a group is there. */
+static inline bool leaf_has(const struct leaf *l, uint64_t hash, uint64_t bit)
+{
+    return (leaf_map(l, hash) & bit) != 0;
+}
 /** leaf_put() - an entry, at most @reach buckets from home; false: no room. */
 bool must_check leaf_put(struct leaf *l, uint64_t word, uint64_t map,
                          unsigned reach);

@@ -127,7 +127,7 @@ static int deepen(struct way *way, uint64_t hash)
             way->above += bits;
         }
         new[0] = new[1] = (uintptr_t)way->leaf;
-        *way->link = (uintptr_t)new | 1;
+        *way->link = node_slot(new, 1);
         return 0;
     }
     new = node_alloc(bits + 1);
@@ -138,7 +138,7 @@ static int deepen(struct way *way, uint64_t hash)
     for (unsigned i = 0; i < 1u << bits; i++) {
         new[2 * i] = new[2 * i + 1] = node[i];
     }
-    *way->link = (uintptr_t)new | (bits + 1);
+    *way->link = node_slot(new, bits + 1);
     node_free(old);
     return 0;
 }
@@ -182,10 +182,12 @@ static int split(struct rmap *r, uint64_t hash)
     return 0;
 }
 
-int table_add_to_full(struct rmap *r, uint64_t word, uint64_t map)
+/* The home bucket is full: join the entries there, or go to the next, or split
+ * the leaf as often as it takes. Without memory a leaf is filled to its last
+ * word. */
+static int add_to_full(struct rmap *r, struct leaf *l, uint64_t word,
+                       uint64_t map)
 {
-    struct leaf *l = find_leaf(r, word);
-
     if (leaf_join(l, word, map)) {
         return 0;
     }
@@ -199,6 +201,32 @@ int table_add_to_full(struct rmap *r, uint64_t word, uint64_t map)
         l = find_leaf(r, word);
     }
     return 0;
+}
+
+int table_add(struct rmap *r, uint64_t hash, uint64_t map)
+{
+    struct leaf *l = find_leaf(r, hash);
+    uint64_t word = group_word(hash, map);
+
+    return leaf_add(l, word, map) ? 0 : add_to_full(r, l, word, map);
+}
+
+int table_add_member(struct rmap *r, struct leaf *l, size_t k, uint64_t word)
+{
+    size_t n = l->fill[k] & FILL_WORDS;
+    uint64_t *end = &l->bucket[k][n];
+    int err = 0;
+
+    if (n != 0 && same_group(end[-1], word) &&
+        (end[-1] & WORD_HAS_MAP) != 0) {
+        end[-2] |= word_bit(word);
+    } else if (l->fill[k] != BUCKET_WORDS ||
+               may_have_group(l->bucket[k], word) ||
+               !leaf_add_away(l, (unsigned)k, word)) {
+        err = table_add(r, word & WORD_HASH, word_bit(word));
+    }
+    r->count += err == 0;
+    return err;
 }
 
 /* ---- shrinking ------------------------------------------------------------ */
@@ -228,7 +256,7 @@ static void try_halve(struct way *way)
     for (unsigned i = 0; i < 1u << (bits - 1); i++) {
         new[i] = node[2 * i];
     }
-    *way->link = (uintptr_t)new | (bits - 1);
+    *way->link = node_slot(new, bits - 1);
     node_free(old);
 }
 
@@ -312,6 +340,9 @@ static unsigned audit_below(uintptr_t slot, unsigned above)
 
         span = 1;
         if (node_bits(node[i]) != 0) {
+            if (bits != NODE_BITS_MAX) {
+                bad += bad_node("a small node with nodes", slot);
+            }
             bad += audit_below(node[i], above + bits);
             continue;
         }
