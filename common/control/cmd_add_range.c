@@ -7,7 +7,7 @@
 
 #include "job.h"
 
-#define UNITS_PER_SINGLE 4000   /* add-random: one gfn, perhaps its tables */
+#define UNITS_PER_SINGLE 1400   /* add-random: one gfn */
 #define ROUNDS 4
 
 struct add_range_state {

@@ -4,7 +4,8 @@
 
 #include "job.h"
 
-#define UNITS_PER_DOMAIN 3000   /* its line in a list */
+#define UNITS_PER_DOMAIN 1000   /* what concerns it, besides text */
+#define UNITS_PER_VCPU 300
 
 static const char *const state_names[] = {
     [DOMAIN_BUILDING] = "building", [DOMAIN_RUNNING] = "running",
@@ -93,42 +94,35 @@ static int run_list(struct job *job, struct work *w)
     return 0;
 }
 
-static void put_vcpus(struct reply *r, struct domain *d)
+static void put_vcpu(struct reply *r, const struct vcpu *v, unsigned number)
 {
-    reply_open(r, "vcpu", '[');
-    for (unsigned i = 0; i < d->nr_vcpus; i++) {
-        const struct vcpu *v = d->vcpus[i];
-        uint64_t exits = 0;
+    uint64_t exits = 0;
 
-        for (unsigned e = 0; e < NR_EXIT_REASONS; e++) {
-            exits += v->nr_exits[e];
-        }
-        reply_open(r, NULL, '{');
-        reply_number(r, "vcpu", i);
-        reply_number(r, "cpu", v->cpu);
-        reply_bool(r, "online", v->online);
-        reply_bool(r, "blocked", atomic_load(&v->blocked));
-        reply_number(r, "run_ticks", v->run_time);
-        reply_number(r, "exits", exits);
-        reply_number(r, "npf_exits", v->nr_exits[EXIT_NPF]);
-        oom_put_vcpu(r, v);
-        reply_close(r);
+    for (unsigned e = 0; e < NR_EXIT_REASONS; e++) {
+        exits += v->nr_exits[e];
     }
+    reply_open(r, NULL, '{');
+    reply_number(r, "vcpu", number);
+    reply_number(r, "cpu", v->cpu);
+    reply_bool(r, "online", v->online);
+    reply_bool(r, "blocked", atomic_load(&v->blocked));
+    reply_number(r, "run_ticks", v->run_time);
+    reply_number(r, "exits", exits);
+    reply_number(r, "npf_exits", v->nr_exits[EXIT_NPF]);
+    oom_put_vcpu(r, v);
     reply_close(r);
 }
 
-static int run_info(struct job *job, struct work *w)
+static void put_config(struct reply *r, struct domain *d)
 {
-    struct domain *d = job->domain[0];
-    struct reply *r = &job->reply;
-    unsigned last = ARRAY_SIZE(d->figure);
-
-    (void)w;
-    put_summary(r, d);
     reply_string(r, "image", d->config.image != NULL ? d->config.image : "");
     reply_string(r, "cmdline", d->config.cmdline);
     reply_number(r, "max_frames", owner_get(d->id)->max_pages);
     oom_put_domain(r, d);
+}
+
+static void put_memory(struct reply *r, struct domain *d)
+{
     reply_open(r, "gfns", '{');
     for (unsigned t = 0; t < NR_P2M_TYPES; t++) {
         if (d->p2m->count[t] != 0) {
@@ -139,7 +133,14 @@ static int run_info(struct job *job, struct work *w)
     reply_close(r);
     reply_number(r, "table_frames", d->p2m->nr_tables);
     reply_number(r, "flushes", d->p2m->nr_flushes);
-    put_vcpus(r, d);
+    reply_open(r, "vcpu", '[');
+}
+
+static void put_figures(struct reply *r, struct domain *d)
+{
+    unsigned last = ARRAY_SIZE(d->figure);
+
+    reply_close(r);             /* the vCPUs */
     while (last > 0 && d->figure[last - 1] == 0) {
         last--;
     }
@@ -148,6 +149,31 @@ static int run_info(struct job *job, struct work *w)
         reply_number(r, NULL, d->figure[i]);
     }
     reply_close(r);
+}
+
+struct info_state { unsigned part, vcpu; };
+
+static int run_info(struct job *job, struct work *w)
+{
+    static void (*const parts[])(struct reply *r, struct domain *d) = {
+        put_summary, put_config, put_memory, NULL /* vCPUs */, put_figures,
+    };
+    struct info_state *s = JOB_STATE(job, struct info_state);
+    struct domain *d = job->domain[0];
+
+    while (s->part < ARRAY_SIZE(parts)) {
+        if (parts[s->part] != NULL) {
+            parts[s->part++](&job->reply, d);
+        } else if (s->vcpu < d->nr_vcpus) {
+            put_vcpu(&job->reply, d->vcpus[s->vcpu], s->vcpu);
+            s->vcpu++;
+        } else {
+            s->part++;
+        }
+        if (s->part < ARRAY_SIZE(parts) && work_spend(w, UNITS_PER_VCPU)) {
+            return -ERESTART;
+        }
+    }
     return 0;
 }
 

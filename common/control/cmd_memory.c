@@ -6,7 +6,7 @@
 
 #define READ_MAX (UINT64_C(16) << 20)
 #define READ_PIECE 64u          /* bytes a step: their digits go to the port */
-#define UNITS_PER_PIECE 2600
+#define UNITS_PER_PIECE 600
 #define UNITS_PER_PAGE 4000
 
 static int access_error(struct job *job, int err, gpa_t gpa)

@@ -14,7 +14,7 @@
 #include "job.h"
 
 #define UNITS_PER_DOMAIN 1500
-#define UNITS_PER_EVENT 2500
+#define UNITS_PER_EVENT 500     /* besides its text */
 
 int oom_parse_policy(struct job *job, const char *name, enum oom_policy *p)
 {

@@ -12,7 +12,7 @@
 #include "job.h"
 
 #define DEFAULT_TIMEOUT_MS 60000
-#define UNITS_PER_FIELD 1200
+#define UNITS_PER_FIELD 100     /* besides its text */
 #define MAX_PAGES (UINT64_C(1) << 32)
 #define MAX_MILLISECS 3600000
 
@@ -110,7 +110,7 @@ static const struct { const char *name; size_t at; } fields[] = {
     FIELD("bytes", bytes),
 };
 
-/* Printing takes longer than one would think. Preemptible: job->done. */
+/* Preemptible: job->done. */
 static int put_stats(struct job *job, struct scan_state *s, struct work *w)
 {
     struct reply *r = &job->reply;

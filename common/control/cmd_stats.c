@@ -12,7 +12,7 @@
 #include "job.h"
 
 #define UNITS_PER_GFN 1400         /* far apart, each in a table of its own */
-#define UNITS_PER_DOMAIN 4000
+#define UNITS_PER_DOMAIN 1500       /* besides its text */
 #define ONE (UINT64_C(1) << 20)     /* one frame, in fixed point */
 
 struct stats_state {

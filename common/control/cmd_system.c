@@ -9,6 +9,8 @@
 
 #include "job.h"
 
+#define UNITS_PER_ITEM 150      /* of a list, besides its text */
+
 static void put_command(struct reply *r, const struct command *c)
 {
     reply_open(r, NULL, '{');
@@ -18,11 +20,25 @@ static void put_command(struct reply *r, const struct command *c)
     reply_close(r);
 }
 
+/* A list of what is numbered from 0: which is next. */
+struct list_state { bool opened; unsigned next; };
+
+static struct list_state *open_list(struct job *job, const char *name)
+{
+    struct list_state *s = JOB_STATE(job, struct list_state);
+
+    if (!s->opened) {
+        s->opened = true;
+        reply_open(&job->reply, name, '[');
+    }
+    return s;
+}
+
 static int run_help(struct job *job, struct work *w)
 {
     const struct command *c = NULL;
+    struct list_state *s;
 
-    (void)w;
     if (job->args.nr_words == 1) {
         c = command_find(job->args.word[0]);
         if (c == NULL) {
@@ -30,12 +46,16 @@ static int run_help(struct job *job, struct work *w)
                             job->args.word[0]);
         }
     }
-    reply_open(&job->reply, "commands", '[');
+    s = open_list(job, "commands");
     if (c != NULL) {
         put_command(&job->reply, c);
     } else {
-        for (unsigned i = 0; (c = command_at(i)) != NULL; i++) {
+        while ((c = command_at(s->next)) != NULL) {
             put_command(&job->reply, c);
+            s->next++;
+            if (work_spend(w, UNITS_PER_ITEM)) {
+                return -ERESTART;
+            }
         }
     }
     reply_close(&job->reply);
@@ -59,16 +79,19 @@ static int run_version(struct job *job, struct work *w)
 
 static int run_modules(struct job *job, struct work *w)
 {
+    struct list_state *s = open_list(job, "modules");
     const struct boot_module *m;
 
-    (void)w;
-    reply_open(&job->reply, "modules", '[');
-    for (unsigned i = 0; (m = boot_module_at(i)) != NULL; i++) {
+    while ((m = boot_module_at(s->next)) != NULL) {
         reply_open(&job->reply, NULL, '{');
         reply_string(&job->reply, "name", m->name);
         reply_string(&job->reply, "arguments", m->args);
         reply_number(&job->reply, "bytes", m->size);
         reply_close(&job->reply);
+        s->next++;
+        if (work_spend(w, UNITS_PER_ITEM)) {
+            return -ERESTART;
+        }
     }
     reply_close(&job->reply);
     return 0;
@@ -104,15 +127,16 @@ static int run_memory(struct job *job, struct work *w)
 
 static int run_latency(struct job *job, struct work *w)
 {
+    struct list_state *s;
     bool reset;
     int err = job_flag(job, "reset", &reset);
 
-    (void)w;
     if (err != 0) {
         return err;
     }
-    reply_open(&job->reply, "cpus", '[');
-    for (unsigned cpu = 0; cpu < arch_nr_cpus(); cpu++) {
+    s = open_list(job, "cpus");
+    while (s->next < arch_nr_cpus()) {
+        unsigned cpu = s->next++;
         struct latency l;
 
         latency_get(cpu, &l);
@@ -122,6 +146,9 @@ static int run_latency(struct job *job, struct work *w)
         reply_string(&job->reply, "what", l.what != NULL ? l.what : "");
         reply_number(&job->reply, "detail", l.arg);
         reply_close(&job->reply);
+        if (work_spend(w, UNITS_PER_ITEM)) {
+            return -ERESTART;
+        }
     }
     reply_close(&job->reply);
     if (reset) {

@@ -6,7 +6,8 @@
 
 #include "job.h"
 
-#define UNITS_PER_LOOKUP 60     /* one domain of a walk */
+#define UNITS_PER_LOOKUP 120    /* one domain of a walk */
+#define UNITS_TO_FINISH 1000
 
 int job_fail(struct job *job, int err, const char *fmt, ...)
 {
@@ -208,8 +209,13 @@ static int run(struct task *t, struct work *w)
     int err;
 
     if (!job->finished) {
-        ticks_t since = arch_now();
+        ticks_t since;
 
+        err = reply_drain(&job->reply, w);
+        if (err != 0) {
+            return err;
+        }
+        since = arch_now();
         job->sleeping = false;
         err = resolve_domains(job, w);
         if (err == 0) {
@@ -221,6 +227,9 @@ static int run(struct task *t, struct work *w)
             return job->sleeping ? 0 : -ERESTART;
         }
         finish(job, err);
+        if (work_spend(w, UNITS_TO_FINISH)) {
+            return -ERESTART;
+        }
     }
     err = emit(job, w);
     if (err != 0) {

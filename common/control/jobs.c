@@ -5,6 +5,8 @@
 
 #include "job.h"
 
+#define UNITS_PER_JOB 100       /* of the list, besides its text */
+
 struct job job_foreground;
 static struct job jobs[NR_JOBS];
 
@@ -94,11 +96,18 @@ static int run_join(struct job *job, struct work *w)
     return 0;
 }
 
+struct jobs_state { bool opened; unsigned next; };
+
 static int run_jobs(struct job *job, struct work *w)
 {
-    (void)w;
-    reply_open(&job->reply, "jobs", '[');
-    for (unsigned i = 0; i < NR_JOBS; i++) {
+    struct jobs_state *s = JOB_STATE(job, struct jobs_state);
+
+    if (!s->opened) {
+        s->opened = true;
+        reply_open(&job->reply, "jobs", '[');
+    }
+    while (s->next < NR_JOBS) {
+        unsigned i = s->next++;
         int state = state_of(&jobs[i]);
         if (state == JOB_FREE) {
             continue;
@@ -110,6 +119,9 @@ static int run_jobs(struct job *job, struct work *w)
         reply_string(&job->reply, "state",
                      state == JOB_DONE ? "done" : "running");
         reply_close(&job->reply);
+        if (work_spend(w, UNITS_PER_JOB)) {
+            return -ERESTART;
+        }
     }
     reply_close(&job->reply);
     return 0;

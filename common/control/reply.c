@@ -10,7 +10,11 @@
 
 #define PIECE_BYTES 2000        /* a piece is one object of 2048 bytes */
 #define STREAM_BYTES 128        /* sent at once, so that slices stay short */
+#define FIRST_FULL (REPLY_FIRST / 2)    /* sent before the next slice */
 #define UNITS_PER_BYTE 20       /* of the port */
+/* Units, charged to whoever's slice it is: one value, one character of it. */
+#define COST_VALUE 220
+#define COST_CHAR 18
 
 struct reply_piece {
     struct reply_piece *next;
@@ -57,18 +61,23 @@ static void send(const char *text, size_t len)
     }
 }
 
-/* first[] is full: send it. The first time "ok" and its comma are left out. */
-static void stream_out(struct reply *r)
+/* The first text goes out: "ok" and its comma are left out. */
+static void begin_stream(struct reply *r)
 {
-    size_t from = 0;
-
     if (!r->streaming) {
         r->streaming = true;
-        from = sizeof(opening);
+        r->emitted = sizeof(opening);
         arch_control_putc('{');
     }
-    send(r->first + from, r->used - from);
-    r->used = 0;
+}
+
+/* first[] is full in the middle of a slice: that is a long one then. */
+static void stream_out(struct reply *r)
+{
+    begin_stream(r);
+    work_charge((int64_t)(r->used - r->emitted) * UNITS_PER_BYTE);
+    send(r->first + r->emitted, r->used - r->emitted);
+    r->used = r->emitted = 0;
 }
 
 static void store(struct reply *r, char c)
@@ -98,17 +107,22 @@ static void store(struct reply *r, char c)
     r->stored++;
 }
 
-static void put(struct reply *r, char c)
+static slow_path void put_beyond(struct reply *r, char c)
 {
-    size_t limit = r->streaming ? STREAM_BYTES : REPLY_FIRST;
-
-    if (r->used >= limit && r->to_port) {
+    if (r->to_port) {
         stream_out(r);
-    }
-    if (r->used < REPLY_FIRST) {
         r->first[r->used++] = c;
     } else if (!r->lost) {
         store(r, c);
+    }
+}
+
+static void put(struct reply *r, char c)
+{
+    if (likely(r->used < REPLY_FIRST)) {
+        r->first[r->used++] = c;
+    } else {
+        put_beyond(r, c);
     }
 }
 
@@ -123,6 +137,7 @@ static void put_quoted(struct reply *r, const char *text)
 {
     char escape[8];
 
+    work_charge((int64_t)strlen(text) * COST_CHAR);
     put(r, '"');
     for (; *text != '\0'; text++) {
         unsigned char c = (unsigned char)*text;
@@ -141,6 +156,7 @@ static void put_quoted(struct reply *r, const char *text)
 
 static void begin_value(struct reply *r, const char *name)
 {
+    work_charge(COST_VALUE);
     if (r->comma) {
         put(r, ',');
     }
@@ -153,11 +169,15 @@ static void begin_value(struct reply *r, const char *name)
 
 void reply_number(struct reply *r, const char *name, uint64_t v)
 {
-    char text[24];
+    char text[24], *digit = text + sizeof(text) - 1;
 
     begin_value(r, name);
-    print_to(text, sizeof(text), "%lu", v);
-    put_text(r, text);
+    *digit = '\0';
+    do {
+        *--digit = (char)('0' + v % 10);
+        v /= 10;
+    } while (v != 0);
+    put_text(r, digit);
 }
 
 void reply_signed(struct reply *r, const char *name, int64_t v)
@@ -212,6 +232,7 @@ void reply_bytes_begin(struct reply *r, const char *name)
 
 void reply_bytes(struct reply *r, const uint8_t *bytes, size_t len)
 {
+    work_charge((int64_t)len * 2 * COST_CHAR);
     for (size_t i = 0; i < len; i++) {
         put(r, "0123456789abcdef"[bytes[i] >> 4]);
         put(r, "0123456789abcdef"[bytes[i] & 15]);
@@ -280,6 +301,21 @@ static bool emit_some(struct reply *r, const char *text, size_t used)
     send(text + r->emitted, n);
     r->emitted += n;
     return r->emitted == used;
+}
+
+int reply_drain(struct reply *r, struct work *w)
+{
+    if (!r->to_port || (r->emitted == 0 && r->used < FIRST_FULL)) {
+        return 0;
+    }
+    begin_stream(r);
+    while (!emit_some(r, r->first, r->used)) {
+        if (work_spend(w, STREAM_BYTES * UNITS_PER_BYTE)) {
+            return -ERESTART;
+        }
+    }
+    r->used = r->emitted = 0;
+    return work_spend(w, STREAM_BYTES * UNITS_PER_BYTE) ? -ERESTART : 0;
 }
 
 int reply_emit(struct reply *r, struct work *w)

@@ -62,6 +62,9 @@ void reply_bytes_end(struct reply *r);
  */
 void reply_finish(struct reply *r, int err, const char *message,
                   const uint64_t *done);
+/** reply_drain() - send what has gathered, if it is much and may go already:
+ *  before a slice that adds to it. Preemptible. */
+int must_check reply_drain(struct reply *r, struct work *w);
 /** reply_emit() - write the finished text to the port. Preemptible; may be
  *  called again when done, for nothing. */
 int must_check reply_emit(struct reply *r, struct work *w);

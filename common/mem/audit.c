@@ -29,8 +29,8 @@
 /* Units, measured. */
 #define COST_FRAME 60
 #define COST_BLOCK 25
-#define COST_CACHED 15          /* for each place it is compared with */
-#define COST_OWNER 25
+#define COST_CACHED 34          /* for each place it is compared with */
+#define COST_OWNER 55
 
 static const char *const use_names[NR_FRAME_USES] = {
     "absent", "free", "boot", "percpu", "heap", "table", "guest", "shared",

@@ -29,6 +29,7 @@ static_assert(sizeof(struct slab) == 64, "objects begin there");
 #define COST_SPILL 400
 #define COST_SLAB 250
 
+#define LARGE_CLASS 400         /* bytes: ten or fewer a slab */
 #define CLASSES_ROUNDED 32      /* a shift, too */
 
 struct magazine {
@@ -75,6 +76,14 @@ void heap_init(void)
     large_objects = large_frames = 0;
 }
 
+/* How many objects go to a magazine or from it at once: of the large ones
+ * few, since each may make or unmake a slab. */
+static unsigned batch_of(unsigned class)
+{
+    return heap_class_size[class] < LARGE_CLASS ? MAGAZINE_BATCH
+                                                : MAGAZINE_BATCH / 4;
+}
+
 static struct slab *slab_of(void *p)
 {
     return (struct slab *)((uintptr_t)p & ~(uintptr_t)PAGE_MASK);
@@ -104,6 +113,7 @@ static struct slab *slab_create(unsigned class)
 
 static void slab_destroy(struct slab *s)
 {
+    work_charge(COST_SLAB);
     list_remove(&s->link);
     heap_classes[s->class].slabs--;
     s->magic = 0;
@@ -149,11 +159,11 @@ static void slab_give(void *p)
 static slow_path bool refill(struct magazine *m, unsigned class)
 {
     struct list *partial = &heap_classes[class].partial;
-    unsigned n = 0;
+    unsigned n = 0, batch = batch_of(class);
 
     work_charge(COST_REFILL);
     spin_lock(&heap_lock);
-    for (; n < MAGAZINE_BATCH; n++) {
+    for (; n < batch; n++) {
         struct slab *s = container_of(partial->next, struct slab, link);
 
         /* A new slab only for the object that is wanted now. */
@@ -262,9 +272,11 @@ static slow_path void free_aligned(void *p)
 
 static slow_path void spill_and_give(struct magazine *m, void *p)
 {
-    spill(m, MAGAZINE_BATCH);
-    m->object[MAGAZINE_SIZE - MAGAZINE_BATCH] = p;
-    magazine_set_len(m, MAGAZINE_SIZE - MAGAZINE_BATCH + 1);
+    unsigned keep = MAGAZINE_SIZE - batch_of(slab_of(p)->class);
+
+    spill(m, MAGAZINE_SIZE - keep);
+    m->object[keep] = p;
+    magazine_set_len(m, keep + 1);
 }
 
 void heap_free(void *p)

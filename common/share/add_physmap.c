@@ -9,6 +9,7 @@
 
 #define CHUNK 64            /* gfns under one taking of the locks; a group */
 #define COST_ADD 450        /* units: one gfn by itself */
+#define COST_RESERVE 420    /* units: its tables looked for, too */
 #define COST_GROUPED 80     /* units: one of a group */
 #define COST_GROUP 500      /* units: the group */
 
@@ -139,7 +140,9 @@ static int add_chunk(struct p2m *p, struct shared_frame *sf,
         if (err == 0) {
             i++;
             gfn = gfn_add(gfn, a->stride);
-            err = work_spend(w, COST_ADD) ? -ERESTART : 0;
+            err = work_spend(w, a->stride == 1 ? COST_ADD
+                                               : COST_ADD + COST_RESERVE)
+                      ? -ERESTART : 0;
         }
     }
     share_count(&share_totals.added, i);
