@@ -54,6 +54,10 @@ int must_check rmap_init_two(struct rmap *r, gfn_t gfn, domid_t one,
 void rmap_fini(struct rmap *r);
 /** rmap_insert() - -ENOMEM: nothing changed. */
 int must_check rmap_insert(struct rmap *r, struct rmap_pair p);
+/** rmap_insert_kin() - @p, where there is a pair of the same gfn already, that
+ *  of @relative. */
+int must_check rmap_insert_kin(struct rmap *r, struct rmap_pair p,
+                               domid_t relative);
 void rmap_remove(struct rmap *r, struct rmap_pair p);
 /** rmap_has() - membership. */
 bool rmap_has(const struct rmap *r, struct rmap_pair p);
