@@ -45,15 +45,21 @@ void run_loop_set_poll(void (*fn)(void))
     control_hook = fn;
 }
 
+static bool is_longest(const struct sched_cpu *c, ticks_t stretch)
+{
+    return unlikely(stretch > c->latency.longest ||
+                    c->latency_epoch !=
+                        atomic_load_explicit(&latency_epoch,
+                                             memory_order_relaxed));
+}
+
 static void account(struct sched_cpu *c, ticks_t stretch, const char *what,
                     uint64_t arg)
 {
-    uint64_t epoch = atomic_load_explicit(&latency_epoch,
-                                          memory_order_relaxed);
-
-    if (stretch > c->latency.longest || c->latency_epoch != epoch) {
+    if (is_longest(c, stretch)) {
         c->latency = (struct latency){ stretch, what, arg };
-        c->latency_epoch = epoch;
+        c->latency_epoch = atomic_load_explicit(&latency_epoch,
+                                                memory_order_relaxed);
     }
 }
 
@@ -110,7 +116,9 @@ static void run_vcpu(struct sched_cpu *c, struct vcpu *v, ticks_t until,
         v->nr_exits[e.reason]++;
         vcpu_handle_exit(v, &e);
         now = arch_now();
-        account(c, now - e.at, exit_names[e.reason], exit_detail(&e));
+        if (is_longest(c, now - e.at)) {
+            account(c, now - e.at, exit_names[e.reason], exit_detail(&e));
+        }
     } while (e.reason != EXIT_INTR && sched_may_run(v) && !c->yields &&
              now < until && (is_timed || atomic_load(&c->nr_queued) == 0));
     v->run_time += now - began;

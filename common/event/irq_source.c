@@ -12,7 +12,7 @@
 
 #define MAX_SOURCES 4
 
-static const struct irq_source *sources[MAX_SOURCES];
+static const struct irq_source *sources[MAX_SOURCES + 1];   /* ... NULL */
 static unsigned nr_sources;
 static void (*notify)(struct vcpu *v);
 
@@ -39,21 +39,26 @@ void irq_notify(struct vcpu *v)
     }
 }
 
+static __attribute__((noinline)) void
+inject(struct vcpu *v, const struct irq_source *s, uint8_t vector)
+{
+    if (arch_vcpu_inject_interrupt(v, vector)) {
+        s->taken(v, vector);
+    }
+}
+
 void irq_deliver(struct vcpu *v)
 {
     if (v->irqs_blocked) {
         return;
     }
-    for (unsigned i = 0; i < nr_sources; i++) {
-        int vector = sources[i]->pending(v);
+    for (const struct irq_source *const *s = sources; *s != NULL; s++) {
+        int vector = (*s)->pending(v);
 
-        if (vector < 0) {
-            continue;
+        if (unlikely(vector >= 0)) {
+            inject(v, *s, (uint8_t)vector);
+            return; /* one at an entry; the others when the window opens */
         }
-        if (arch_vcpu_inject_interrupt(v, (uint8_t)vector)) {
-            sources[i]->taken(v, (uint8_t)vector);
-        }
-        return;     /* one at an entry; the others when the window opens */
     }
 }
 

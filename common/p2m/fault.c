@@ -11,11 +11,18 @@
 #include <quire/panic.h>
 
 static p2m_fault_fn *handlers[NR_P2M_TYPES];
+static p2m_locked_fault_fn *locked_handlers[NR_P2M_TYPES];
 
 void p2m_register_fault(enum p2m_type t, p2m_fault_fn *fn)
 {
     BUG_ON(handlers[t] != NULL && handlers[t] != fn);
     handlers[t] = fn;
+}
+
+void p2m_register_locked_fault(enum p2m_type t, p2m_locked_fault_fn *fn)
+{
+    BUG_ON(locked_handlers[t] != NULL && locked_handlers[t] != fn);
+    locked_handlers[t] = fn;
 }
 
 /* What is there now; a hole, or a superpage, has no slot. */
@@ -60,12 +67,17 @@ mfn_t p2m_slot_mfn(const struct p2m_slot *s, enum p2m_type type)
     return likely(npte_type(e) == type) ? npte_mfn(e) : MFN_INVALID;
 }
 
-static slow_path void notify(const struct p2m_slot *s)
+/* Tell the listeners, and flush if the frame is another. */
+static __attribute__((noinline)) void settle(const struct p2m_slot *s,
+                                             bool is_moved)
 {
     list_for_each(n, &s->p2m->listeners) {
         struct p2m_listener *l = container_of(n, struct p2m_listener, link);
 
         l->changed(l, s->p2m, s->gfn, 1);
+    }
+    if (is_moved) {
+        p2m_flush(s->p2m);
     }
 }
 
@@ -73,18 +85,17 @@ void p2m_slot_set_private(const struct p2m_slot *s, mfn_t mfn)
 {
     struct p2m *p = s->p2m;
     npte_t old = atomic_load_explicit(s->entry, memory_order_relaxed);
+    npte_t new = npte_make(mfn, p2m_ram_rw, 0, 1);
+    bool is_moved = ((old ^ new) & NPTE_MFN) != 0;
 
     ASSERT(is_lock_held(&p->lock) && npte_type(old) == p2m_ram_shared);
-    npte_store(s->entry, npte_make(mfn, p2m_ram_rw, 0, 1));
+    npte_store(s->entry, new);
     counter_add(&p->count[p2m_ram_shared], -UINT64_C(1));
     counter_add(&p->count[p2m_ram_rw], 1);
-    if (unlikely(!list_is_empty(&p->listeners))) {
-        notify(s);
-    }
     /* To the same frame rights only rise: a processor that still has the old
      * entry faults, and finds the new one. */
-    if (!mfn_eq(npte_mfn(old), mfn)) {
-        p2m_flush(p);
+    if (is_moved || unlikely(!list_is_empty(&p->listeners))) {
+        settle(s, is_moved);
     }
 }
 
@@ -96,6 +107,16 @@ enum p2m_fault_result p2m_fault(struct p2m *p, struct npf *f)
 
     if ((f->access & ~npte_rights(type, npte_tracking(e))) == 0) {
         return P2M_FAULT_RETRY;     /* another CPU was faster */
+    }
+    if (locked_handlers[type] != NULL && s.entry != NULL) {
+        enum p2m_fault_result result = P2M_FAULT_RETRY;
+
+        spin_lock(&p->lock);
+        if (likely(!p->no_users && npte_load(s.entry) == e)) {
+            result = locked_handlers[type](&s, f, npte_mfn(e));
+        }
+        spin_unlock(&p->lock);
+        return result;
     }
     if (handlers[type] != NULL) {
         return handlers[type](&s, f);

@@ -31,7 +31,7 @@ void share_init(uint64_t seed, enum rmap_form form)
     rmap_setup(seed, form);
     list_init(&shared_frames);
     share_totals = (struct share_totals){ 0 };
-    p2m_register_fault(p2m_ram_shared, share_fault);
+    p2m_register_locked_fault(p2m_ram_shared, share_fault);
     scan_init();
 }
 

@@ -140,4 +140,4 @@ extern struct list shared_frames;
 extern struct spinlock shared_frames_lock;
 
 /** share_fault() - the p2m's handler of ram_shared; unshare.c. */
-p2m_fault_fn share_fault;
+p2m_locked_fault_fn share_fault;

@@ -125,23 +125,19 @@ int share_unshare(struct p2m *p, gfn_t gfn)
 }
 
 /* Reads and fetches are allowed, so p2m_fault() has let them go on. */
-enum p2m_fault_result share_fault(const struct p2m_slot *s, struct npf *f)
+enum p2m_fault_result share_fault(const struct p2m_slot *s, struct npf *f,
+                                  mfn_t mfn)
 {
-    struct p2m *p = s->p2m;
-    int err = -EAGAIN;
-    mfn_t mfn;
+    int err;
 
     ASSERT((f->access & P2M_W) != 0);
-    share_count(&p->share.cow_faults, 1);
-    spin_lock(&p->lock);
-    mfn = p2m_slot_mfn(s, p2m_ram_shared);
-    if (likely(!mfn_eq(mfn, MFN_INVALID))) {
-        err = unshare(s, mfn_to_frame(mfn)->user);
+    share_count(&s->p2m->share.cow_faults, 1);
+    err = unshare(s, mfn_to_frame(mfn)->user);
+    if (unlikely(err == -ENOMEM)) {
+        return P2M_FAULT_NOMEM;
     }
-    spin_unlock(&p->lock);
-    /* Any other error: the gfn has changed meanwhile; fault again. */
     f->was_unshared = err == 0;
-    return err == -ENOMEM ? P2M_FAULT_NOMEM : P2M_FAULT_RETRY;
+    return P2M_FAULT_RETRY;
 }
 
 void share_drop(struct p2m *p, gfn_t gfn, const struct p2m_entry *e)

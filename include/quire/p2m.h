@@ -222,6 +222,12 @@ struct p2m_slot;                /* of the entry; p2m_slot.h */
 typedef enum p2m_fault_result p2m_fault_fn(const struct p2m_slot *s,
                                            struct npf *f);
 void p2m_register_fault(enum p2m_type t, p2m_fault_fn *fn);
+/** p2m_register_locked_fault() - the same for a handler that is called under
+ *  the p2m lock, and only if the entry, of 4K and @mfn, is still what it was;
+ *  else the fault is to happen again. */
+typedef enum p2m_fault_result p2m_locked_fault_fn(const struct p2m_slot *s,
+                                                  struct npf *f, mfn_t mfn);
+void p2m_register_locked_fault(enum p2m_type t, p2m_locked_fault_fn *fn);
 enum p2m_fault_result p2m_fault(struct p2m *p, struct npf *f);
 
 /*

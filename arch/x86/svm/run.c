@@ -94,7 +94,10 @@ void arch_vcpu_run(struct vcpu *v, struct vcpu_exit *exit)
         svm_renew(a);
     }
     load_registers(v, c);
-    svm_event_enter(v);
+    a->keeps_shadow = false;
+    if (unlikely(svm_has_event(a))) {
+        svm_event_enter(v);
+    }
     load_fpu(cpu, a);
     load_debug(cpu, a);
     c->n_cr3 = mfn_to_maddr(v->p2m->root);

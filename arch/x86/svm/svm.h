@@ -108,6 +108,12 @@ bool svm_is_cr3_valid(uint64_t cr3, uint64_t efer);
 void svm_event_exit(struct vcpu *v, struct vcpu_exit *e);
 /** svm_event_enter() - before VMRUN: inject again, arm the window. */
 void svm_event_enter(struct vcpu *v);
+/** svm_has_event() - whether svm_event_enter() has anything to do. */
+static inline bool svm_has_event(const struct svm_vcpu *a)
+{
+    return ((uint64_t)a->wants_window | a->redeliver |
+            (a->vmcb->shadow & 1)) != 0;
+}
 /** svm_raise() - an exception that the guest brought upon itself; one on top
  *  of another becomes #DF, and that a shutdown. */
 void svm_raise(struct vcpu *v, uint8_t vector, uint32_t error);
