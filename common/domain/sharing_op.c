@@ -167,7 +167,9 @@ int64_t sharing_op(struct hypercall *h)
     }
     /* One layout for 32-bit callers too, as in Xen. */
     if (hypercall_get(h, h->arg[1], &op, sizeof(op)) != 0) {
-        return -EFAULT;
+        /* What it was in the middle of must not stop others for ever. */
+        result = sharing_op_abort(h->v, &w);
+        return result != 0 ? result : -EFAULT;
     }
     /* A place for the results before there are any. If that is gone when a long
      * one ends, it may be done again: what is shared stays so, and a child is

@@ -684,6 +684,31 @@ TEST(a_fork_given_up)
     }
 }
 
+/* Its structure can be read no more: an error, and nobody stands still. */
+TEST(a_fork_whose_structure_is_gone)
+{
+    struct work w = { .left = 1 };
+    struct xen_mem_sharing_op op;
+    int64_t r;
+
+    begin();
+    op = fork_op(a, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK_EQ(sharing_op_run(caller_vcpu, &op, &w), -ERESTART);
+    }
+    CHECK_EQ(a->nr_forking, 1);
+    do {
+        r = call2(__HYPERVISOR_memory_op, XENMEM_sharing_op,
+                  UINT64_C(1) << 40);
+    } while (r == RESTARTED);
+    CHECK_EQ(r, -EFAULT);
+    CHECK(caller_vcpu->sharing == NULL);
+    CHECK_EQ(a->nr_forking, 0);
+    CHECK_EQ(domain_count(), 3);
+    CHECK_EQ(atomic_load(&caller->nr_pausing), 0);
+    end();
+}
+
 /* A reset given up half-way has gone on to its end. */
 TEST(a_reset_given_up)
 {
