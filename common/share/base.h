@@ -41,6 +41,12 @@ struct share_base {
     struct base_leaf **leaves;      /* ascending */
 };
 
+/** work_rest() - the units that a slice has left, of a slice at most. */
+static inline int64_t work_rest(const struct work *w)
+{
+    return w == NULL ? WORK_SLICE : MIN(MAX(w->left, 0), WORK_SLICE);
+}
+
 /** base_leaf_add() - the leaf of @first, above all others, or the last one
  *  if it is that. NULL with *@err -ENOMEM, or -EAGAIN: more than planned. */
 struct base_leaf *base_leaf_add(struct share_base *base, uint64_t first,

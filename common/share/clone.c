@@ -15,16 +15,17 @@
 #include "base.h"
 
 #include <quire/arch.h>
+#include <quire/bitmap.h>
 #include <quire/heap.h>
 #include <quire/page_alloc.h>
 #include <quire/string.h>
 
-#define RUN 24              /* gfns under one taking of the locks */
-#define RUN_COST 9500       /* ... or fewer, if they cost as much */
+#define RUN 32              /* gfns under one taking of the locks */
+#define RUN_COST_MIN 3000   /* units: for less no run is begun in a slice */
 /* Units, measured under -icount; a sharer more may make a reverse map grow. */
 #define COST_RUN 1200
-#define COST_NEW 950
-#define COST_JOIN 600
+#define COST_NEW 420
+#define COST_JOIN 230
 #define COST_COPY 3500
 #define COST_SPLIT 5000
 #define COST_UNDO 700
@@ -39,7 +40,7 @@ struct clone_run {
     mfn_t mfn[RUN];
     struct shared_frame *fresh[RUN];    /* to publish; NULL: was shared */
     unsigned nr_fresh;
-    int64_t cost;
+    int64_t cost, budget;
 };
 
 /* Both batches; their locks ascend with the owners' ids. */
@@ -68,7 +69,7 @@ static bool is_free_to_share(const struct p2m *p, mfn_t mfn)
     const struct frame *f = mfn_to_frame(mfn);
 
     return mfn_is_ram(mfn) && frame_owner(f) == p->owner &&
-           f->refs == (FRAME_ALLOCATED | 1) && frame_type_count(f) == 0;
+           frame_is_exclusive(f);
 }
 
 /* As shared_frame_hold(), of a frame that its other holders keep as it is and
@@ -79,15 +80,16 @@ static inline void hold(struct frame *f)
     atomic_fetch_add_explicit(&f->type, 1, memory_order_relaxed);
 }
 
-/* One more sharer of @sf. -EAGAIN: it may not have any. */
-static int join(struct shared_frame *sf, struct rmap_pair pair)
+/* One more sharer of @sf, at the gfn where @from is one. -EAGAIN: it may not
+ * have any. */
+static int join(struct shared_frame *sf, struct rmap_pair pair, domid_t from)
 {
     int err = -EAGAIN;
 
     spin_lock(&sf->lock);
     if (sf->role != SHARED_CLIENT &&
         frame_refs(shared_frame_frame(sf)) < HOLDERS_MAX) {
-        err = rmap_insert(&sf->rmap, pair);
+        err = rmap_insert_kin(&sf->rmap, pair, from);
         if (err == 0) {
             hold(shared_frame_frame(sf));
         }
@@ -96,49 +98,66 @@ static int join(struct shared_frame *sf, struct rmap_pair pair)
     return err;
 }
 
-static int make_record(struct clone_run *r, gfn_t gfn, mfn_t mfn,
-                       struct shared_frame **sf)
+/* Take entry @i of the leaf, a page, into the run. -EAGAIN: it must be
+ * copied. */
+static int take(struct clone_run *r, unsigned i, mfn_t mfn, bool is_shared)
 {
-    struct rmap_pair pair = { r->from.p2m->owner, gfn };
+    gfn_t gfn = gfn_add(r->leaf.first, i);
+    domid_t to = r->to.p2m->owner;
+    struct shared_frame *sf = NULL;
 
-    *sf = shared_frame_alloc(mfn, pair);
-    if (*sf == NULL) {
-        return -ENOMEM;
+    if (is_shared) {
+        int err = join(mfn_to_frame(mfn)->user, (struct rmap_pair){ to, gfn },
+                       r->from.p2m->owner);
+
+        if (err != 0) {
+            return err;
+        }
+        r->cost += COST_JOIN;
+    } else {
+        if (!is_free_to_share(r->from.p2m, mfn)) {
+            return -EAGAIN;
+        }
+        sf = shared_frame_alloc_two(mfn, gfn, r->from.p2m->owner, to);
+        if (sf == NULL) {
+            return -ENOMEM;
+        }
+        r->nr_fresh++;
+        r->cost += COST_NEW;
     }
-    pair.domain = r->to.p2m->owner;
-    if (rmap_insert(&(*sf)->rmap, pair) != 0) {
-        shared_frame_put(*sf);
-        return -ENOMEM;
-    }
+    r->index[r->nr] = (uint16_t)i;
+    r->mfn[r->nr] = mfn;
+    r->fresh[r->nr++] = sf;
     return 0;
 }
 
-/* Take entry @i of the leaf into the run. -EAGAIN: it must be copied. */
-static int take(struct clone_run *r, unsigned i)
+/* Up to RUN gfns of one word of the table, from *@i on; *@i: the next, or the
+ * one that there is an error with. */
+static int take_some(struct clone_run *r, unsigned *i)
 {
-    struct p2m_entry e = p2m_leaf_entry(&r->leaf, i);
-    gfn_t gfn = gfn_add(r->leaf.first, i);
-    struct rmap_pair pair = { r->to.p2m->owner, gfn };
-    struct shared_frame *sf = NULL;
-    int err = 0;
+    unsigned word = *i / 64, end = MIN(*i + RUN, (*i | 63) + 1);
+    uint64_t map = p2m_leaf_map(&r->leaf, word) >> *i % 64 << *i % 64;
+    uint64_t shared, todo;
+    mfn_t mfn[64];
 
-    if (e.type == p2m_ram_shared) {
-        err = join(shared_frame_at(&e), pair);
-        r->cost += COST_JOIN;
-    } else if (e.type == p2m_ram_rw) {
-        err = is_free_to_share(r->from.p2m, e.mfn)
-                  ? make_record(r, gfn, e.mfn, &sf) : -EAGAIN;
-        r->nr_fresh += err == 0;
-        r->cost += COST_NEW;
-    } else {
-        return 0;
+    map &= UINT64_MAX >> (64 * (word + 1) - end);
+    todo = p2m_leaf_pages(&r->leaf, word, map, mfn, &shared) | shared;
+    for (; todo != 0 && r->nr < RUN; todo &= todo - 1) {
+        unsigned bit = (unsigned)__builtin_ctzll(todo);
+        int err;
+
+        *i = word * 64 + bit;
+        if (r->cost >= r->budget) {
+            return 0;
+        }
+        err = take(r, *i, mfn[bit], (shared >> bit & 1) != 0);
+        if (err != 0) {
+            return err;
+        }
+        ++*i;
     }
-    if (err == 0) {
-        r->index[r->nr] = (uint16_t)i;
-        r->mfn[r->nr] = e.mfn;
-        r->fresh[r->nr++] = sf;
-    }
-    return err;
+    *i = todo != 0 ? *i : end;
+    return 0;
 }
 
 /* A frame of the clone's own with what is in @mfn now, shared by it alone. */
@@ -192,41 +211,41 @@ static void write_protect(struct clone_run *r)
     p2m_batch_flush(&r->from);
 }
 
-/* Publish the new records. Those that somebody took a reference to just now
- * leave the run and are copied. */
+/* The @k-th of the run was taken by somebody just now: it is private again,
+ * and the clone has a copy. */
+static int copy_refused(struct clone_run *r, struct share_clone *c, unsigned k)
+{
+    p2m_set(&r->from, gfn_add(r->leaf.first, r->index[k]), r->mfn[k],
+            P2M_ORDER_4K, p2m_ram_rw);
+    shared_frame_put(r->fresh[k]);
+    return copy_held(r, c, r->index[k], r->mfn[k]);
+}
+
+/* Publish the new records. Those of pages that somebody refers to by now
+ * leave the run. */
 static int publish(struct clone_run *r, struct share_clone *c)
 {
-    unsigned refused[RUN], nr_refused = 0, nr = 0;
+    uint64_t done = shared_frames_publish(r->fresh, r->nr,
+                                          r->from.p2m->owner);
+    unsigned nr = r->nr;
     int err = 0;
 
-    spin_lock(&shared_frames_lock);
-    for (unsigned k = 0; k < r->nr; k++) {
-        if (r->fresh[k] != NULL && shared_frame_link(r->fresh[k]) != 0) {
-            refused[nr_refused++] = k;
-        }
+    c->shared += bits_count(done);
+    share_count(&share_totals.nominates, bits_count(done));
+    if (bits_count(done) == r->nr_fresh) {
+        return 0;
     }
-    spin_unlock(&shared_frames_lock);
-    c->shared += r->nr_fresh - nr_refused;
-    share_count(&share_totals.nominates, r->nr_fresh - nr_refused);
-    share_count(&share_totals.added, 2 * (r->nr_fresh - nr_refused));
-    for (unsigned n = 0; n < nr_refused; n++) {
-        unsigned k = refused[n];
+    r->nr = 0;
+    for (unsigned k = 0; k < nr; k++) {
+        if (r->fresh[k] != NULL && (done >> k & 1) == 0) {
+            int bad = copy_refused(r, c, k);
 
-        p2m_set(&r->from, gfn_add(r->leaf.first, r->index[k]), r->mfn[k],
-                P2M_ORDER_4K, p2m_ram_rw);
-        shared_frame_put(r->fresh[k]);
-        if (err == 0) {
-            err = copy_held(r, c, r->index[k], r->mfn[k]);
-        }
-        r->index[k] = UINT16_MAX;
-    }
-    for (unsigned k = 0; k < r->nr && nr_refused != 0; k++) {
-        if (r->index[k] != UINT16_MAX) {
-            r->index[nr] = r->index[k];
-            r->mfn[nr++] = r->mfn[k];
+            err = err != 0 ? err : bad;
+        } else {
+            r->index[r->nr] = r->index[k];
+            r->mfn[r->nr++] = r->mfn[k];
         }
     }
-    r->nr = nr_refused != 0 ? nr : r->nr;
     return err;
 }
 
@@ -247,19 +266,9 @@ static int run_table(struct clone_run *r, struct share_clone *c, unsigned *i)
     unsigned nr_joined;
     int err = 0, late;
 
-    while (*i < P2M_LEAF_GFNS && r->nr < RUN && r->cost < RUN_COST) {
-        uint64_t rest = p2m_leaf_map(&r->leaf, *i / 64) >> *i % 64;
-
-        if (rest == 0) {
-            *i = (*i | 63) + 1;
-            continue;
-        }
-        *i += (unsigned)__builtin_ctzll(rest);
-        err = take(r, *i);
-        if (err != 0) {
-            break;
-        }
-        ++*i;
+    while (*i < P2M_LEAF_GFNS && r->nr < RUN && r->cost < r->budget &&
+           err == 0) {
+        err = take_some(r, i);
     }
     nr_joined = r->nr - r->nr_fresh;
     if (r->nr_fresh != 0) {
@@ -361,9 +370,12 @@ int share_clone(struct share_clone *c, struct p2m *from, struct p2m *to,
 
     while (err == 0 && c->gfn.n >> P2M_GFN_BITS == 0) {
         run_begin(&r, from, to);
+        /* The rest of the slice, and a little more. */
+        r.budget = work_rest(w) + RUN_COST_MIN;
         err = clone_some(&r, c);
         run_end(&r);
-        if (err == 0 && work_spend(w, r.cost) &&
+        if (err == 0 &&
+            (work_spend(w, r.cost) || work_rest(w) < RUN_COST_MIN) &&
             c->gfn.n >> P2M_GFN_BITS == 0) {
             err = -ERESTART;
         }

@@ -14,10 +14,11 @@
  */
 #include "base.h"
 
-#define RUN 14              /* gfns under one taking of the lock */
+#define RUN 24              /* gfns under one taking of the lock */
+#define RUN_COST_MIN 3000   /* units: for less no run is begun in a slice */
 /* Units, measured under -icount. */
 #define COST_RUN 1000
-#define COST_PAGE 700
+#define COST_PAGE 420
 #define COST_ADDITION 600
 #define COST_LEAF 150
 
@@ -26,7 +27,7 @@ typedef void drop_fn(struct p2m *p, gfn_t gfn, const struct p2m_entry *e);
 struct rewind_run {
     struct p2m_batch b;
     struct base_leaf *leaf;
-    unsigned nr;
+    unsigned nr, max;
     uint16_t index[RUN];
     mfn_t mfn[RUN];                 /* of the beginning */
     struct p2m_entry old[RUN];
@@ -62,7 +63,7 @@ static int collect(struct rewind_run *r)
             return err;
         }
     }
-    r->nr = MIN(r->leaf->nr, RUN);
+    r->nr = MIN(r->leaf->nr, r->max);
     for (unsigned k = 0; k < r->nr; k++) {
         uint64_t saved = r->leaf->saved[r->leaf->nr - 1 - k];
 
@@ -95,6 +96,32 @@ static int pair_up(struct rewind_run *r, unsigned k)
     return err;
 }
 
+/* What was in the run's place. Private pages that nobody holds go together, in
+ * the order of their making, which has often given them neighbouring frames;
+ * of whatever else there is @drop knows what to do. */
+static void drop_old(struct rewind_run *r, drop_fn *drop)
+{
+    mfn_t mfn[RUN];
+    uint64_t private = 0, others = 0;
+
+    for (unsigned i = 0; i < r->nr; i++) {
+        unsigned k = r->nr - 1 - i;
+
+        mfn[i] = r->old[k].mfn;
+        if (r->old[k].type == p2m_ram_rw) {
+            private |= UINT64_C(1) << i;
+        } else if (r->old[k].type != p2m_invalid && !is_back(r, k)) {
+            others |= UINT64_C(1) << i;
+        }
+    }
+    others |= frame_free_group(r->b.p2m->owner, mfn, private);
+    for (; others != 0; others &= others - 1) {
+        unsigned k = r->nr - 1 - (unsigned)__builtin_ctzll(others);
+
+        drop(r->b.p2m, run_gfn(r, k), &r->old[k]);
+    }
+}
+
 static int rewind_run(struct rewind_run *r, drop_fn *drop, uint64_t *pages)
 {
     struct p2m *p = r->b.p2m;
@@ -107,11 +134,7 @@ static int rewind_run(struct rewind_run *r, drop_fn *drop, uint64_t *pages)
     p2m_set_run(&r->b, GFN(r->leaf->first), r->index, r->mfn, r->nr,
                 p2m_ram_shared);
     p2m_batch_flush(&r->b);
-    for (unsigned k = 0; k < r->nr; k++) {
-        if (r->old[k].type != p2m_invalid && !is_back(r, k)) {
-            drop(p, run_gfn(r, k), &r->old[k]);
-        }
-    }
+    drop_old(r, drop);
     while (done < r->nr && err == 0) {
         err = pair_up(r, done);
         if (err == 0) {
@@ -147,8 +170,16 @@ static int rewind_next(struct rewind_run *r, drop_fn *drop, uint64_t *pages,
         *cost = COST_LEAF;
         return 0;
     }
-    *cost = COST_RUN + (int64_t)MIN(r->leaf->nr, RUN) * COST_PAGE;
+    *cost = COST_RUN + (int64_t)MIN(r->leaf->nr, r->max) * COST_PAGE;
     return rewind_run(r, drop, pages);
+}
+
+/* How many gfns the rest of the slice is good for, and a little more. */
+static unsigned run_size(const struct work *w)
+{
+    int64_t units = work_rest(w) + RUN_COST_MIN - COST_RUN;
+
+    return (unsigned)MIN(units / COST_PAGE, RUN);
 }
 
 /* Everything saved. The cursor is the leaf. */
@@ -161,10 +192,12 @@ static int rewind_saved(struct p2m *p, drop_fn *drop, uint64_t *pages,
         struct rewind_run r;
         int64_t cost = 0;
 
+        r.max = run_size(w);
         p2m_batch_begin(&r.b, p);
         err = rewind_next(&r, drop, pages, &cost);
         p2m_batch_end(&r.b);
-        if (err == 0 && work_spend(w, cost)) {
+        if (err == 0 &&
+            (work_spend(w, cost) || work_rest(w) < RUN_COST_MIN)) {
             err = -ERESTART;
         }
     }

@@ -282,24 +282,36 @@ static bool is_scattered(const struct rmap *r)
     return words_used(&w) == ARRAY_MAX;
 }
 
+/* In the map's own kind of key. */
+static uint64_t key_in(const struct rmap *r, uint64_t key)
+{
+    return is_by_gfn(r) ? key_by_gfn(key) : key;
+}
+
 static int adaptive_insert(struct rmap *r, uint64_t key)
 {
-    if (is_inline(r) && r->count <= 1) {
-        set_groups(r, r->count == 1 &&
-                      ((only_key(r) ^ key) & GFN_MASK) == 0);
-    }
-    if (is_by_gfn(r)) {
-        if (is_scattered(r) && array_to_domains(r) != 0) {
-            return -ENOMEM;
+    if (is_inline(r)) {
+        uint64_t own;
+
+        if (r->count <= 1) {
+            set_groups(r, r->count == 1 &&
+                          ((only_key(r) ^ key) & GFN_MASK) == 0);
         }
-        key = is_by_gfn(r) ? key_by_gfn(key) : key;
+        own = key_in(r, key);
+        if (inline_add_one(r, rmap_hash(own >> RMAP_GROUP_SHIFT), own & 63)) {
+            r->count++;
+            return 0;
+        }
+    } else if (is_by_gfn(r) && is_scattered(r) && array_to_domains(r) != 0) {
+        return -ENOMEM;
     }
+    key = key_in(r, key);
     return add_group(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
 }
 
 static void adaptive_remove(struct rmap *r, uint64_t key)
 {
-    key = is_by_gfn(r) ? key_by_gfn(key) : key;
+    key = key_in(r, key);
     remove_group(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
 }
 
@@ -307,7 +319,7 @@ static bool adaptive_has(const struct rmap *r, uint64_t key)
 {
     uint64_t hash;
 
-    key = is_by_gfn(r) ? key_by_gfn(key) : key;
+    key = key_in(r, key);
     if (is_table(r)) {
         hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
         return leaf_has(find_leaf(r, hash), pair_word(hash, key),

@@ -62,16 +62,28 @@ static inline uint64_t inline_map(const struct rmap *r)
     return map;
 }
 
-/** inline_add() - members that are not there; r->count is the caller's. False:
- *  they are of another group, or too many. */
+/** inline_add_one() - the same as inline_add() with one member. */
+static inline bool inline_add_one(struct rmap *r, uint64_t hash,
+                                  unsigned member)
+{
+    if (r->count == 0) {
+        inline_set(r, hash, member);
+        return true;
+    }
+    if (!same_group(r->root, hash) || r->count == INLINE_MAX) {
+        return false;
+    }
+    ASSERT((inline_map(r) >> member & 1) == 0);
+    inline_put(r, r->count, member);
+    return true;
+}
+
+/** inline_add() - members that are not there, beside others; r->count is the
+ *  caller's. False: they are of another group, or too many. */
 static inline bool inline_add(struct rmap *r, uint64_t hash, uint64_t map)
 {
     unsigned n = r->count;
 
-    if (n == 0 && is_single(map)) {
-        inline_set(r, hash, (unsigned)__builtin_ctzll(map));
-        return true;
-    }
     if (n == 0 || !same_group(r->root, hash) ||
         n + map_count(map) > INLINE_MAX) {
         return false;

@@ -35,21 +35,42 @@ void share_init(uint64_t seed, enum rmap_form form)
     scan_init();
 }
 
-struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first)
+static struct shared_frame *record_alloc(mfn_t mfn)
 {
     struct shared_frame *sf = heap_alloc(sizeof(*sf));
+
+    if (sf != NULL) {
+        spin_lock_init(&sf->lock, LOCK_RANK_SHARE, mfn.n);
+        list_init(&sf->link.link);
+        sf->link.handle = 0;
+        sf->refs = 1;
+        sf->role = SHARED_IDLE;
+        sf->scan = 0;
+    }
+    return sf;
+}
+
+struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first)
+{
+    struct shared_frame *sf = record_alloc(mfn);
 
     if (sf == NULL) {
         return NULL;
     }
-    spin_lock_init(&sf->lock, LOCK_RANK_SHARE, mfn.n);
     rmap_init(&sf->rmap);
-    list_init(&sf->link.link);
-    sf->link.handle = 0;
-    sf->refs = 1;
-    sf->role = SHARED_IDLE;
-    sf->scan = 0;
     if (rmap_insert(&sf->rmap, first) != 0) {
+        shared_frame_put(sf);
+        return NULL;
+    }
+    return sf;
+}
+
+struct shared_frame *shared_frame_alloc_two(mfn_t mfn, gfn_t gfn, domid_t one,
+                                            domid_t other)
+{
+    struct shared_frame *sf = record_alloc(mfn);
+
+    if (sf != NULL && rmap_init_two(&sf->rmap, gfn, one, other) != 0) {
         shared_frame_put(sf);
         return NULL;
     }
@@ -71,19 +92,6 @@ static bool link(struct shared_frame *sf, uint64_t *pairs)
     list_append(&shared_frames, &sf->link.link);
     *pairs += holders;
     return true;
-}
-
-int shared_frame_link(struct shared_frame *sf)
-{
-    domid_t owner = frame_owner(shared_frame_frame(sf));
-    uint64_t pairs = 0;
-
-    if (!link(sf, &pairs)) {
-        return -E2BIG;
-    }
-    frame_move_pages(owner, 1);
-    share_count(&share_totals.frames, 1);
-    return 0;
 }
 
 uint64_t shared_frames_publish(struct shared_frame *const *sf, unsigned nr,

@@ -84,6 +84,9 @@ static inline struct shared_frame *shared_frame_at(const struct p2m_entry *e)
 /** shared_frame_alloc() - a record for @mfn with one pair, not linked yet;
  *  NULL: no memory. Undone by shared_frame_put(). */
 struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first);
+/** shared_frame_alloc_two() - the same with @gfn of two domains. */
+struct shared_frame *shared_frame_alloc_two(mfn_t mfn, gfn_t gfn, domid_t one,
+                                            domid_t other);
 /**
  * shared_frames_publish() - give the frames of @sf[0 .. @nr) (up to 64; NULL:
  * none) from @owner to DOMID_COW, with a hold for each of their pairs; link
@@ -94,9 +97,6 @@ uint64_t must_check shared_frames_publish(struct shared_frame *const *sf,
                                           unsigned nr, domid_t owner);
 /** shared_frame_publish() - the same for one: 0, or -E2BIG. */
 int must_check shared_frame_publish(struct shared_frame *sf);
-/** shared_frame_link() - the same under the list's lock; the caller counts the
- *  pairs. */
-int must_check shared_frame_link(struct shared_frame *sf);
 /**
  * shared_frame_retire() - the end of a record whose last holder lets go: the
  * frame goes to @to, or is freed if that is DOMID_COW. Page lock held;

@@ -30,6 +30,11 @@ uint64_t p2m_leaf_map(const struct p2m_leaf *l, unsigned i);
 /** p2m_leaf_entry() - of gfn first + @i of a table. */
 struct p2m_entry p2m_leaf_entry(const struct p2m_leaf *l, unsigned i);
 
+/** p2m_leaf_pages() - of the gfns @map of a table's word @i: which are ram_rw,
+ *  and in *@shared which are ram_shared; mfn[k] is what bit k's maps. */
+uint64_t p2m_leaf_pages(const struct p2m_leaf *l, unsigned i, uint64_t map,
+                        mfn_t *mfn, uint64_t *shared);
+
 /**
  * p2m_set_run() - as p2m_set() for @nr 4K gfns of one table: first + @index[i]
  * to @mfn[i], all as @type (not p2m_invalid), no tracking. Reserved before.
