@@ -83,7 +83,9 @@ static uint64_t reserved_bits(const struct mode *m, unsigned level, bool large)
     if (m->levels == 3) {
         r |= bits(52, 63);
         if (level == 3) {
-            return r | PTE_NX | bits(5, 9) | PTE_W | PTE_U;
+            /* Bit 5 too, say the manuals; but QEMU 7.2 sets it there, as if
+             * a PDPTE had an accessed bit, and then walks on. */
+            return r | PTE_NX | bits(6, 9) | PTE_W | PTE_U;
         }
     }
     if (level == 4) {

@@ -11,6 +11,7 @@
 #define P UINT64_C(1)
 #define W UINT64_C(2)
 #define U UINT64_C(4)
+#define A UINT64_C(0x20)
 #define PS (UINT64_C(1) << 7)
 #define NX (UINT64_C(1) << 63)
 #define CR0 UINT64_C(0x80000001)
@@ -160,6 +161,9 @@ TEST(legacy_pae)
     set(0x3000, 2, UINT64_C(1) << 52 | P | W | U);
     CHECK_EQ(walk(&pg, 0xc0202fff, P2M_W), -EFAULT);
     CHECK_EQ(w.error, PF_P | PF_W | PF_U | PF_RSV);
+    set(0x1020, 3, 0x2000 | P | A);         /* as QEMU leaves it */
+    CHECK_EQ(walk(&pg, 0xc0202fff, P2M_R), -EFAULT);
+    CHECK(w.nr > 1);
     set(0x1020, 3, 0x2000 | P | W);         /* W is reserved in a PDPTE */
     CHECK_EQ(walk(&pg, 0xc0202fff, P2M_R), -EFAULT);
     CHECK_EQ(w.error, PF_P | PF_U | PF_RSV);
