@@ -267,9 +267,9 @@ void leaf_remove_member(struct leaf *l, size_t k, uint64_t word)
 
 bool leaf_add_away(struct leaf *l, unsigned home, uint64_t word)
 {
-    unsigned k = home;
+    unsigned k = home, reach = leaf_reach(l);
 
-    for (unsigned probe = 1; probe < MAX_PROBE; probe++) {
+    for (unsigned probe = 1; probe < reach; probe++) {
         unsigned n;
 
         k = next_bucket(k);
@@ -366,8 +366,11 @@ static void count_strangers(struct leaf *l, const struct leaf *from,
         const uint64_t *end = from->bucket[k] + from->fill[k];
 
         for (w = from->bucket[k]; w != end; w++) {
-            if (unlikely((*w & WORD_AWAY) != 0)) {
-                count_passed(l->passed, home_bucket(*w), k, 1);
+            unsigned away = (*w & WORD_AWAY) >> WORD_AWAY_SHIFT;
+
+            for (unsigned i = k; unlikely(away != 0); away--) {
+                i = (i == 0 ? LEAF_BUCKETS : i) - 1;
+                l->passed[i]++;
             }
         }
         return;

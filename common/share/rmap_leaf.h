@@ -37,6 +37,7 @@
 #define LEAF_BUCKETS 15
 #define BUCKET_WORDS 8
 #define MAX_PROBE 3             /* buckets from home; full ones: a split */
+#define FIRST_PROBE 7           /* of an only leaf: there two are twice as much */
 
 #define WORD_HAS_MAP UINT64_C(1)
 #define WORD_IN_USE UINT64_C(2)
@@ -96,6 +97,12 @@ static inline size_t home_of(uint64_t hash)
 static inline unsigned home_bucket(uint64_t word)
 {
     return (unsigned)home_of(word & WORD_HASH);
+}
+
+/* How many buckets of a leaf are looked at before it is split. */
+static inline unsigned leaf_reach(const struct leaf *l)
+{
+    return likely(l->depth != 0) ? MAX_PROBE : FIRST_PROBE;
 }
 
 static inline unsigned next_bucket(unsigned k)
@@ -233,13 +240,13 @@ static inline uint64_t *bucket_find(struct leaf *l, size_t k, uint64_t word)
  */
 static inline bool leaf_add_single(struct leaf *l, size_t k, uint64_t word)
 {
-    size_t n = l->fill[k] & FILL_WORDS;
-    uint64_t *end = &l->bucket[k][n];
+    size_t fill = l->fill[k];
+    uint64_t *last = &l->bucket[k][fill % BUCKET_WORDS] - 1;
 
-    if (unlikely(n == BUCKET_WORDS || same_group(end[-1], word))) {
+    if (unlikely((fill & BUCKET_WORDS) != 0 || same_group(*last, word))) {
         return false;
     }
-    *end = word;
+    last[1] = word;
     l->fill[k]++;
     l->used++;
     return true;

@@ -10,6 +10,7 @@
 
 #define COST_SLOT 6             /* units: one of a node that grows or shrinks */
 #define MAX_SPLITS 2            /* by one insert, if there is room anywhere */
+#define MAX_MERGES 4            /* by one removal */
 
 /* The way to a leaf: the last slot that holds a node, and what it consumed. */
 struct way {
@@ -182,25 +183,22 @@ static int split(struct rmap *r, uint64_t hash)
     return 0;
 }
 
-/* The home bucket is full: join the entries there, or go to the next, or split
- * the leaf as often as it takes. Without memory a leaf is filled to its last
- * word. */
-static int add_to_full(struct rmap *r, struct leaf *l, uint64_t word,
-                       uint64_t map)
+/* There is no room in reach: split the leaf as often as it takes. Without
+ * memory a leaf is filled to its last word. */
+static int split_and_put(struct rmap *r, uint64_t word, uint64_t map)
 {
-    if (leaf_join(l, word, map)) {
-        return 0;
-    }
-    for (unsigned splits = 0;
-         !leaf_put(l, word, map,
-                   splits < MAX_SPLITS ? MAX_PROBE : LEAF_BUCKETS);
-         splits++) {
-        if (split(r, word) != 0) {
-            return leaf_put(l, word, map, LEAF_BUCKETS) ? 0 : -ENOMEM;
+    for (unsigned splits = 1;; splits++) {
+        int err = split(r, word);
+
+        if (leaf_put(find_leaf(r, word), word, map,
+                     err == 0 && splits < MAX_SPLITS ? MAX_PROBE
+                                                     : LEAF_BUCKETS)) {
+            return 0;
         }
-        l = find_leaf(r, word);
+        if (err != 0) {
+            return err;
+        }
     }
-    return 0;
 }
 
 int table_add(struct rmap *r, uint64_t hash, uint64_t map)
@@ -208,7 +206,11 @@ int table_add(struct rmap *r, uint64_t hash, uint64_t map)
     struct leaf *l = find_leaf(r, hash);
     uint64_t word = group_word(hash, map);
 
-    return leaf_add(l, word, map) ? 0 : add_to_full(r, l, word, map);
+    if (leaf_add(l, word, map) || leaf_join(l, word, map) ||
+        leaf_put(l, word, map, leaf_reach(l))) {
+        return 0;
+    }
+    return split_and_put(r, word, map);
 }
 
 int table_add_member(struct rmap *r, struct leaf *l, size_t k, uint64_t word)
@@ -220,9 +222,12 @@ int table_add_member(struct rmap *r, struct leaf *l, size_t k, uint64_t word)
     if (n != 0 && same_group(end[-1], word) &&
         (end[-1] & WORD_HAS_MAP) != 0) {
         end[-2] |= word_bit(word);
-    } else if (l->fill[k] != BUCKET_WORDS ||
-               may_have_group(l->bucket[k], word) ||
-               !leaf_add_away(l, (unsigned)k, word)) {
+    } else if (l->fill[k] == BUCKET_WORDS &&
+               !may_have_group(l->bucket[k], word)) {
+        if (!leaf_add_away(l, (unsigned)k, word)) {
+            err = split_and_put(r, word, word_bit(word));
+        }
+    } else {
         err = table_add(r, word & WORD_HASH, word_bit(word));
     }
     r->count += err == 0;
@@ -260,8 +265,9 @@ static void try_halve(struct way *way)
     node_free(old);
 }
 
-/* Of two buddies the lower one stays: it may be that of hash 0. */
-void table_shrink(struct rmap *r, uint64_t hash)
+/* Join the leaf of @hash with its buddy. Of two buddies the lower one stays: it
+ * may be that of hash 0. True: what comes of it is nearly empty as well. */
+static bool merge(struct rmap *r, uint64_t hash)
 {
     struct leaf *lo, *hi;
     struct way way;
@@ -271,7 +277,7 @@ void table_shrink(struct rmap *r, uint64_t hash)
     find_way(r, hash, &way);
     depth = way.leaf->depth;
     if (depth == way.above) {
-        return;                 /* the whole table */
+        return false;           /* the whole table */
     }
     bit = UINT64_C(1) << (64 - depth);
     bits = node_bits(*way.link);
@@ -279,7 +285,7 @@ void table_shrink(struct rmap *r, uint64_t hash)
                                              (64 - bits)];
     if (node_bits((uintptr_t)hi) != 0 || hi->depth != depth ||
         hi->used + way.leaf->used > MERGE_WORDS) {
-        return;
+        return false;
     }
     lo = way.leaf;
     if ((hash & bit) != 0) {
@@ -290,6 +296,14 @@ void table_shrink(struct rmap *r, uint64_t hash)
     set_slots(&way, hash, lo->depth, lo);
     leaf_free(hi);
     try_halve(&way);
+    return lo->used < SHRINK_WORDS;
+}
+
+/* A buddy that had to wait for this merge may have been waiting empty. */
+void table_shrink(struct rmap *r, uint64_t hash)
+{
+    for (unsigned i = 0; i < MAX_MERGES && merge(r, hash); i++) {
+    }
 }
 
 /* ---- all of it ------------------------------------------------------------ */
