@@ -1,6 +1,7 @@
 /*
  * control.c - switches of CR0.WP, CR3, CR4 and EFER.NXE, and what each leaves
- * of the cached translations.
+ * of the cached translations. Outside long mode they are only noted: gate.S
+ * loads them for each access, and nothing is cached between two.
  *
  * CR3 drops all but the global ones; CR4.PGE, turned off and on, drops all. WP
  * and SMAP are looked at anew in each access (SMAP has to be, since RFLAGS.AC
@@ -15,6 +16,9 @@ static void load_root(struct world *w, unsigned root)
     bool is_other = root != w->root;
 
     w->root = root;
+    if (!tables_is_cached(w)) {
+        return;
+    }
     write_cr3(w->tables + root * PAGE_SIZE);
     if (!w->has_global) {
         tables_fresh(w);
@@ -25,6 +29,9 @@ static void load_root(struct world *w, unsigned root)
 
 static void drop_all(struct world *w)
 {
+    if (!tables_is_cached(w)) {
+        return;
+    }
     if ((w->cr4 & CR4_PGE) != 0) {
         write_cr4(w->cr4 & ~CR4_PGE);
         write_cr4(w->cr4);
@@ -37,7 +44,9 @@ static void drop_all(struct world *w)
 static void flip_cr4(struct world *w, uint64_t bit)
 {
     w->cr4 ^= bit;
-    write_cr4(w->cr4);
+    if (tables_is_cached(w)) {
+        write_cr4(w->cr4);
+    }
 }
 
 void control_random(struct world *w)
@@ -49,7 +58,9 @@ void control_random(struct world *w)
         break;
     case 2:
         w->cr0 ^= CR0_WP;
-        write_cr0(w->cr0);
+        if (tables_is_cached(w)) {
+            write_cr0(w->cr0);
+        }
         break;
     case 3:
         if (setup.has_smep) {
@@ -68,10 +79,15 @@ void control_random(struct world *w)
         break;
     case 6:
         w->efer ^= EFER_NXE;
-        wrmsr(MSR_EFER, w->efer);
+        if (tables_is_cached(w)) {
+            wrmsr(MSR_EFER, w->efer);
+        }
         drop_all(w);
         break;
     case 7:
+        if (w->mode == &mode_two_level) {
+            flip_cr4(w, CR4_PSE);
+        }
         drop_all(w);
         break;
     default:
@@ -84,12 +100,18 @@ void control_init(struct world *w)
     w->cr0 = read_cr0();
     w->cr4 = read_cr4();
     w->efer = rdmsr(MSR_EFER);
+    if (w->mode == &mode_two_level) {
+        w->cr4 &= ~CR4_PAE;
+    }
     load_root(w, 0);
     drop_all(w);
 }
 
 void control_fini(struct world *w)
 {
+    if (!tables_is_cached(w)) {
+        return;                 /* gate.S has set them back each time */
+    }
     w->cr0 |= CR0_WP;
     w->cr4 &= ~(CR4_SMEP | CR4_SMAP | CR4_PGE);
     w->efer |= EFER_NXE;

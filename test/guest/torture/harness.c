@@ -7,6 +7,7 @@
 #define USER_VA (UINT64_C(1) << 39)     /* entry 1 of a root */
 #define STUB_SIZE 16
 #define RETURN_VECTOR 0x80
+#define TSS_BUSY (UINT64_C(2) << 40)
 #define GATE_USER 0xee                  /* present, DPL 3, interrupt gate */
 
 /* access.S knows the offsets. */
@@ -18,7 +19,7 @@ struct table_ptr { uint16_t limit; uint64_t base; } __attribute__((packed));
 extern uint8_t access_stubs[], access_stubs_end[], access_done[];
 void access_run(void *a);
 
-static uint64_t gdt[GUEST_MAX_VCPUS][7];
+static uint64_t gdt[GUEST_MAX_VCPUS][10];
 static uint64_t tss[GUEST_MAX_VCPUS];
 static uint64_t next_frame = HARNESS_GFN, user_entry;
 
@@ -68,11 +69,16 @@ void harness_cpu_init(unsigned id)
     struct table_ptr old, new = { sizeof(gdt[id]) - 1, GVA(gdt[id]) };
 
     asm volatile("sgdt %0" : "=m"(old));
-    memcpy(gdt[id], (const void *)(uintptr_t)old.base, 5 * sizeof(uint64_t));
+    if (old.base != new.base) {
+        memcpy(gdt[id], (const void *)(uintptr_t)old.base,
+               5 * sizeof(uint64_t));
+    }
+    gdt[id][3] &= ~TSS_BUSY;
     tss[id] = (gdt[id][3] >> 16 & 0xffffff) | gdt[id][3] >> 56 << 24
             | gdt[id][4] << 32;
     gdt[id][5] = UINT64_C(0x00cff3000000ffff);  /* user data */
     gdt[id][6] = UINT64_C(0x00affb000000ffff);  /* user code, 64-bit */
+    legacy_cpu_init(id, gdt[id]);
     asm volatile("lgdt %0" : : "m"(new) : "memory");
 }
 
@@ -87,6 +93,10 @@ void harness_run(const struct world *w, const struct touch *t,
     };
     struct guard g;
 
+    if (w->mode != &mode_long) {
+        legacy_run(w, t, out);
+        return;
+    }
     if (guard_run(&g, access_run, &a)) {
         *out = (struct outcome){ .vector = g.vector, .error = g.error,
                                  .cr2 = g.cr2 };

@@ -19,9 +19,13 @@
  *
  * Several vCPUs do so at once and share pages besides, see shootdown.c.
  *
+ * modes= says under which paging: long (the default), pae, legacy, none, or
+ * several with commas between, in that order and for `rounds` each. All but
+ * long are entered for one access at a time, see legacy.c.
+ *
  * Phase 1: all is set up. Phase 2: it begins. Options: seed=1, rounds=1000,
- * touches=16 a round, then=; break=nx|wp|user|rsv|smep|smap|dirty|accessed|
- * invlpg|shootdown makes the test itself wrong, so that it has to fail.
+ * touches=16 a round, modes=, then=; break=nx|wp|user|rsv|smep|smap|dirty|
+ * accessed|invlpg|shootdown makes the test itself wrong: it has to fail.
  * Figures: 0 vCPUs, 1 touches, 2 faults, 3 edits, 4 edits by an alias, 5 reads
  * with a stale translation, 6 accesses retried after more rights, 7 A bits
  * set early, 8 accesses not made, 9 ticks, 10 the error code of a reserved bit:
@@ -38,7 +42,8 @@
 
 struct setup setup;
 static struct world worlds[GUEST_MAX_VCPUS];
-static unsigned touches;
+static unsigned touches, nr_modes;
+static const struct mode *modes[4];
 static _Atomic unsigned nr_ready, nr_done;
 
 static void read_rule(void)
@@ -56,6 +61,36 @@ static void read_rule(void)
     }
     guest_fail("break=%s is not a rule", name);
     guest_finish("the command line");
+}
+
+/* modes=long,pae: in this order, each for `rounds`. */
+static void read_modes(void)
+{
+    static const struct mode *const all[] = { &mode_long, &mode_pae,
+                                              &mode_two_level, &mode_none };
+    char text[32];
+
+    option_str("modes", "long", text, sizeof(text));
+    for (const char *p = text; nr_modes < ARRAY_SIZE(modes);) {
+        size_t n = 0;
+
+        while (p[n] != '\0' && p[n] != ',') {
+            n++;
+        }
+        for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+            if (strlen(all[i]->name) == n && memcmp(all[i]->name, p, n) == 0) {
+                modes[nr_modes++] = all[i];
+            }
+        }
+        if (p[n] == '\0') {
+            break;
+        }
+        p += n + 1;
+    }
+    if (nr_modes == 0) {
+        guest_fail("modes=%s: long, pae, legacy, none", text);
+        guest_finish("the command line");
+    }
 }
 
 static unsigned count_vcpus(void)
@@ -85,43 +120,63 @@ static void world_init(struct world *w, unsigned id)
 {
     uint64_t gfn = GUEST_FREE_GFN + id * WORLD_FRAMES;
 
-    *w = (struct world){ .id = id, .mode = &mode_long,
+    *w = (struct world){ .id = id, .mode = modes[0],
         .random = { mix64(setup.seed * GUEST_MAX_VCPUS + id) },
         .tables = gfn << PAGE_SHIFT, .copy = gfn_ptr(gfn + NR_TABLES),
         .flags = gfn_ptr(gfn + NR_TABLES + COPY_FRAMES) };
     tables_init(w);
 }
 
-static void torture(unsigned id)
+static void torture_mode(struct world *w)
 {
-    struct world *w = &worlds[id];
     unsigned enough = setup.rule == RULE_NONE ? FAILURES_ENOUGH : 1;
+    bool is_long = w->mode == &mode_long;
 
-    harness_cpu_init(id);
-    nr_ready++;
-    while (nr_ready < setup.nr_vcpus) {
-        (void)hc_sched_op(SCHEDOP_yield, NULL);
-    }
     control_init(w);
     for (w->round = 0; w->round < setup.rounds; w->round++) {
         if (guest_failures() >= enough) {
             break;
         }
         control_random(w);
-        for (uint64_t n = random_below(&w->random, MAX_EDITS); n > 0; n--) {
+        for (uint64_t n = random_below(&w->random, MAX_EDITS);
+             n > 0 && w->mode != &mode_none; n--) {
             tables_edit(w);
         }
         for (unsigned i = 0; i < touches; i++) {
-            shootdown_use(w);
+            if (is_long) {
+                shootdown_use(w);
+            } else {
+                (void)shootdown_poll(w);
+            }
             touch_random(w);
         }
-        shootdown_turn(w);
+        if (is_long) {
+            shootdown_turn(w);
+        }
         if (w->round % CHECK_EVERY == 0) {
             tables_check(w);
         }
     }
     tables_check(w);
     control_fini(w);
+}
+
+static void torture(unsigned id)
+{
+    struct world *w = &worlds[id];
+
+    harness_cpu_init(id);
+    nr_ready++;
+    while (nr_ready < setup.nr_vcpus) {
+        (void)hc_sched_op(SCHEDOP_yield, NULL);
+    }
+    for (unsigned i = 0; i < nr_modes; i++) {
+        if (i > 0) {
+            w->mode = modes[i];
+            tables_init(w);
+        }
+        torture_mode(w);
+    }
     nr_done++;
     while (nr_done < setup.nr_vcpus) {  /* others may wait for our answer */
         (void)shootdown_poll(w);
@@ -159,6 +214,7 @@ void guest_main(void)
     setup.rounds = option_u64("rounds", 1000);
     touches = (unsigned)option_u64("touches", 16);
     read_rule();
+    read_modes();
     read_processor();
     setup.nr_vcpus = count_vcpus();
     setup.top = GUEST_FREE_GFN + memory_run(GUEST_FREE_GFN);
@@ -168,6 +224,7 @@ void guest_main(void)
         guest_finish("torture");
     }
     harness_init();
+    legacy_init();
     shootdown_init();
     data_init();
     for (unsigned i = 0; i < setup.nr_vcpus; i++) {

@@ -41,7 +41,6 @@
 #define NR_ROOTS 2              /* the first tables; one is in CR3 */
 #define NR_RECENT 8             /* addresses used again */
 #define NR_LIVE 8               /* indices in use at each level */
-#define ROOT_FIXED 3            /* root entries that are never edited */
 #define MAX_LEVELS 4
 
 #define COPY_FRAMES NR_TABLES
@@ -61,8 +60,10 @@
 struct mode {
     const char *name;
     unsigned levels, index_bits, entry_len;
+    unsigned root_fixed, root_entries;  /* [fixed, entries) are edited */
+    unsigned first[MAX_LEVELS + 1];     /* the first table of each level */
 };
-extern const struct mode mode_long;
+extern const struct mode mode_long, mode_pae, mode_two_level, mode_none;
 
 enum kind { READ, WRITE, RMW, FETCH };
 
@@ -132,6 +133,8 @@ void walk_address(const struct world *w, const struct touch *t,
 
 /* ---- tables.c ----------------------------------------------------------- */
 void tables_init(struct world *w);
+/** tables_is_cached() - translations outlive an access in this mode. */
+bool tables_is_cached(const struct world *w);
 uint64_t entry_read(const struct world *w, uint64_t at);
 bool tables_has(const struct world *w, uint64_t gpa);
 /** tables_random_va() - an address whose indices are live. */
@@ -174,11 +177,17 @@ void shootdown_turn(struct world *w);
 
 /* ---- harness.c ---------------------------------------------------------- */
 void harness_init(void);
+/** harness_frame() - the gpa of a zeroed frame of the harness. */
+uint64_t harness_frame(void);
 uint64_t harness_entry(void);           /* for entry 1 of every root */
 /** harness_cpu_init() - user segments for the calling vCPU. */
 void harness_cpu_init(unsigned id);
 /** harness_run() - make the access, catch the fault. */
 void harness_run(const struct world *w, const struct touch *t,
                  struct outcome *out);
-/** harness_frame() - the gpa of a zeroed frame of the harness. */
-uint64_t harness_frame(void);
+/* ---- legacy.c: the same, out of long mode -------------------------------- */
+void legacy_init(void);
+uint64_t legacy_entry(const struct mode *m);    /* for entry 0 of every root */
+void legacy_cpu_init(unsigned id, uint64_t *gdt);
+void legacy_run(const struct world *w, const struct touch *t,
+                struct outcome *out);

@@ -71,8 +71,9 @@ static void complain(struct world *w, const struct touch *t,
     static const char *const names[] = { "read", "write", "rmw", "fetch" };
     static _Atomic unsigned shown;
 
-    guest_fail("seed %lu vcpu %u round %lu: %s of %lx by ring %u: %s is %lx, "
-               "not %lx", setup.seed, w->id, w->round, names[t->kind], t->va,
+    guest_fail("%s seed %lu vcpu %u round %lu: %s of %lx by ring %u: %s is "
+               "%lx, not %lx", w->mode->name, setup.seed, w->id, w->round,
+               names[t->kind], t->va,
                t->is_user ? 3 : 0, what, is, must);
     if (shown++ < SHOWN) {
         guest_printf("  cr0 %lx cr4 %lx efer %lx ac %u root %u stale %u\n",
@@ -83,8 +84,9 @@ static void complain(struct world *w, const struct touch *t,
     }
 }
 
-/* The entries of the walk: A set in all if it went well, D in the last if it
- * wrote; at most A if it did not; all else as it was. */
+/* The entries of the walk: A set in all if it went well (but a PDPTE of PAE
+ * has no such bit), D in the last if it wrote; at most A if it did not go
+ * well; all else as it was. */
 static void check_entries(struct world *w, const struct touch *t,
                           const struct walk *k, uint64_t written_at)
 {
@@ -102,12 +104,12 @@ static void check_entries(struct world *w, const struct touch *t,
         }
         if (at == written_at) {
             must = t->value;
-        } else if (k->vector == 0) {
+        } else if (k->vector == 0 && (i > 0 || w->mode != &mode_pae)) {
             must |= setup.rule == RULE_ACCESSED ? 0 : PTE_A;
             must |= is_leaf && is_write && setup.rule != RULE_DIRTY ? PTE_D
                                                                     : 0;
         } else if (is == (must | PTE_A) && (must & PTE_P) != 0) {
-            must = is;
+            must = is;          /* even in a PDPTE, if the processor is QEMU */
         }
         if (is != must) {
             complain(w, t, k, "an entry", is, must);
@@ -249,13 +251,18 @@ static void check_value(struct world *w, const struct touch *t,
     uint64_t gfn = k->gpa >> PAGE_SHIFT;
 
     if (t->kind == FETCH) {
-        if (o->value != code_value(gfn)) {
+        if ((uint32_t)o->value != code_value(gfn)) {
             complain(w, t, k, "what the code returned", o->value,
                      code_value(gfn));
         }
     } else if (t->kind != RMW && (is_data(k->gpa) || tables_has(w, k->gpa))) {
         uint64_t is = *(volatile uint64_t *)(uintptr_t)k->gpa;
         uint64_t must = t->kind == WRITE ? t->value : o->value;
+
+        if (w->mode != &mode_long) {    /* accesses of 4 bytes */
+            is = (uint32_t)is;
+            must = (uint32_t)must;
+        }
 
         if (is != must) {
             complain(w, t, k, "the frame's word", must, is);
@@ -302,7 +309,8 @@ void touch_random(struct world *w)
         w->nr_skipped++;        /* whether the jump faults or its target */
         return;
     }
-    if (k.vector != TRAP_GP && (k.stale == STALE_ANY || w->is_switched)) {
+    if (tables_is_cached(w) && k.vector != TRAP_GP &&
+        (k.stale == STALE_ANY || w->is_switched)) {
         if ((bits & 0x70) == 0) {
             read_stale(w, &t);
             return;

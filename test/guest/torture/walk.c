@@ -8,7 +8,11 @@
  */
 #include "torture.h"
 
-const struct mode mode_long = { "long", 4, 9, 8 };
+const struct mode mode_long =
+    { "long", 4, 9, 8, 3, 512, { 0, 14, 7, 2, 0 } };
+const struct mode mode_pae = { "pae", 3, 9, 8, 1, 4, { 0, 10, 2, 0 } };
+const struct mode mode_two_level = { "legacy", 2, 10, 4, 1, 1024, { 0, 2, 0 } };
+const struct mode mode_none = { "none", 0, 9, 8, 0, 4, { 0 } };
 
 static bool rule(enum rule r)
 {
@@ -22,25 +26,32 @@ static uint64_t mask(unsigned low, unsigned high)       /* [low, high) */
 
 static bool has_nx(const struct world *w)
 {
-    return (w->efer & EFER_NXE) != 0;
+    return (w->efer & EFER_NXE) != 0 && w->mode != &mode_two_level;
 }
 
-static bool is_page(unsigned level, uint64_t e)
+static bool is_page(const struct world *w, unsigned level, uint64_t e)
 {
-    return level == 1 || ((e & PTE_PS) != 0 &&
-                          (level == 2 || (level == 3 && setup.has_1g)));
+    if (level == 1 || (e & PTE_PS) == 0) {
+        return level == 1;
+    }
+    return level == 2 ? w->mode != &mode_two_level || (w->cr4 & CR4_PSE) != 0
+                      : level == 3 && w->mode == &mode_long && setup.has_1g;
 }
 
 static uint64_t reserved(const struct world *w, unsigned level, uint64_t e)
 {
-    uint64_t r = mask(setup.phys_bits, 52);
+    uint64_t r = mask(setup.phys_bits, w->mode == &mode_pae ? 63 : 52);
 
+    if (w->mode == &mode_two_level) {   /* a 4M page: 13..20 are address */
+        r = is_page(w, level, e) && level == 2 ? mask(21, 22) : 0;
+        return rule(RULE_RSV) ? 0 : r;
+    }
     if (!has_nx(w)) {
         r |= PTE_NX;
     }
     if (level == 4 || (level == 3 && !setup.has_1g)) {
         r |= PTE_PS;
-    } else if (level > 1 && is_page(level, e)) {
+    } else if (level > 1 && is_page(w, level, e)) {
         r |= mask(13, 12 + 9 * (level - 1));    /* bit 12 is PAT */
     }
     return rule(RULE_RSV) ? 0 : r;
@@ -71,6 +82,16 @@ static bool allows(const struct world *w, const struct touch *t, uint64_t all,
            (w->cr0 & CR0_WP) == 0 || rule(RULE_WP);
 }
 
+/* Where the page of @size bytes is that @e of @level maps. */
+static uint64_t page_of(const struct world *w, unsigned level, uint64_t e,
+                        uint64_t size)
+{
+    if (w->mode == &mode_two_level && level == 2) {
+        return (e & mask(22, 32)) | (e & mask(13, 21)) << 19;
+    }
+    return e & mask(12, 52) & -size;
+}
+
 static void fault(struct walk *out, unsigned error)
 {
     out->vector = TRAP_PF;
@@ -98,7 +119,11 @@ void walk_address(const struct world *w, const struct touch *t,
     uint64_t table = w->tables + w->root * PAGE_SIZE, all = PTE_U | PTE_W;
 
     *out = (struct walk){ 0 };
-    if ((uint64_t)((int64_t)(t->va << 16) >> 16) != t->va) {
+    if (m == &mode_none) {
+        *out = (struct walk){ .gpa = t->va, .size = PAGE_SIZE };
+        return;
+    }
+    if (m == &mode_long && (uint64_t)((int64_t)(t->va << 16) >> 16) != t->va) {
         out->vector = TRAP_GP;
         return;
     }
@@ -123,13 +148,16 @@ void walk_address(const struct world *w, const struct touch *t,
             fault(out, PF_P | PF_RSV);
             return;
         }
-        if (!rule(RULE_USER) || is_page(level, e)) {
-            all &= e | ~PTE_U;
+        if (m != &mode_pae || level < m->levels) {      /* no rights there */
+            if (!rule(RULE_USER) || is_page(w, level, e)) {
+                all &= e | ~PTE_U;
+            }
+            all = (all & (e | ~PTE_W)) | (e & PTE_NX);
         }
-        all = (all & (e | ~PTE_W)) | (e & PTE_NX);
-        if (is_page(level, e)) {
+        if (is_page(w, level, e)) {
             out->size = UINT64_C(1) << shift;
-            out->gpa = (e & mask(shift, 52)) | (t->va & mask(0, shift));
+            out->gpa = page_of(w, level, e, out->size)
+                     | (t->va & mask(0, shift));
             finish(w, t, out, all);
             return;
         }
