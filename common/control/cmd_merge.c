@@ -12,8 +12,12 @@
 
 #include "job.h"
 
-#define UNITS_PER_COMPARE 8000  /* two compares, two nominations, a merge */
-#define UNITS_PER_MERGE 6000
+#define UNITS_PER_COMPARE 4800  /* two pages that are alike */
+#define UNITS_PER_NOMINATE 1200 /* both */
+#define UNITS_PER_MERGE 1700
+
+/* What comes next for a pair; without equal=1 nothing is compared. */
+enum merge_step { COMPARE, NOMINATE, COMPARE_AGAIN, MERGE };
 
 struct merge_state {
     struct range source;        /* count and stride are both sides' */
@@ -21,6 +25,7 @@ struct merge_state {
     share_handle_t shandle, chandle;    /* given; 0: nominate */
     bool equal;
     uint64_t unequal, already;
+    enum merge_step step;
     bool merging;               /* the cursor below is in use */
     share_handle_t sh, ch;
     struct share_merge merge;
@@ -131,21 +136,31 @@ static int nominate_both(struct job *job, struct merge_state *s, gfn_t sgfn,
     return err;
 }
 
-/* Decide whether these two are to be merged: 1, 0 or an error. */
+/* Decide whether these two are to be merged: 1, 0 or an error. Preemptible:
+ * s->step. */
 static int prepare(struct job *job, struct merge_state *s, gfn_t sgfn,
-                   gfn_t cgfn)
+                   gfn_t cgfn, struct work *w)
 {
-    int same = s->equal ? compare(job, sgfn, cgfn) : 1;
-    int err;
+    int result = 1, units = 0;
 
-    if (same != 1) {
-        return same;
+    while (result == 1 && s->step != MERGE) {
+        if (s->step == NOMINATE) {
+            int err = nominate_both(job, s, sgfn, cgfn);
+
+            result = err == 0 ? 1 : err;
+            units = UNITS_PER_NOMINATE;
+        } else if (s->equal) {
+            result = compare(job, sgfn, cgfn);
+            units = UNITS_PER_COMPARE;
+        }
+        if (result == 1) {
+            s->step++;
+            if (work_spend(w, units)) {
+                return -ERESTART;
+            }
+        }
     }
-    err = nominate_both(job, s, sgfn, cgfn);
-    if (err != 0) {
-        return err;
-    }
-    return s->equal ? compare(job, sgfn, cgfn) : 1;
+    return result;
 }
 
 static int merge_one(struct job *job, gfn_t sgfn, uint64_t i, struct work *w)
@@ -155,7 +170,11 @@ static int merge_one(struct job *job, gfn_t sgfn, uint64_t i, struct work *w)
     int err;
 
     if (!s->merging) {
-        err = prepare(job, s, sgfn, cgfn);
+        err = prepare(job, s, sgfn, cgfn, w);
+        if (err == -ERESTART) {
+            return err;
+        }
+        s->step = COMPARE;
         if (err == 0) {
             s->unequal++;
             s->source.good--;   /* range_run() counts what went well */
@@ -190,8 +209,7 @@ static int run_share(struct job *job, struct work *w)
     int err = s->source.parsed ? 0 : parse(job, s);
 
     if (err == 0) {
-        err = range_run(job, &s->source, s->equal ? UNITS_PER_COMPARE :
-                        UNITS_PER_MERGE, merge_one, w);
+        err = range_run(job, &s->source, UNITS_PER_MERGE, merge_one, w);
     }
     if (err != 0) {
         return err;

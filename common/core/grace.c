@@ -19,9 +19,12 @@
 #include <quire/arch.h>
 #include <quire/grace.h>
 #include <quire/lock.h>
+#include <quire/work.h>
 
 #define AWAY 0
-#define CALLBACKS_AT_ONCE 5     /* some 1,700 instructions each */
+#define CALLBACKS_AT_ONCE 8
+#define COST_CALLBACK 300       /* units, besides what it charges itself */
+#define COST_PASS 3000          /* no further callback from here on */
 
 static struct {
     cache_aligned _Atomic uint64_t seen;    /* an epoch, or AWAY */
@@ -97,11 +100,14 @@ static struct grace_head *take_due(void)
 
 void grace_quiesce(void)
 {
+    struct work w = { .left = COST_PASS };
+
     cpu_state[arch_cpu()].seen = epoch;
     if (likely(atomic_load_explicit(&nr_pending, memory_order_relaxed) ==
                0)) {
         return;
     }
+    work_begin(&w);
     for (unsigned i = 0; i < CALLBACKS_AT_ONCE; i++) {
         struct grace_head *h = take_due();
 
@@ -109,5 +115,9 @@ void grace_quiesce(void)
             break;
         }
         h->fn(h);
+        if (work_spend(&w, COST_CALLBACK)) {
+            break;
+        }
     }
+    work_end();
 }

@@ -19,6 +19,8 @@
 #include "build.h"
 #include "domain_life.h"
 
+#define COST_FREE 8000      /* units: records, some of many frames */
+
 static struct spinlock list_lock = SPINLOCK_INIT(DOMLIST, 0);
 static struct list all = LIST_INIT(all);        /* [domlist] */
 static _Atomic unsigned nr_listed, nr_unfreed;
@@ -215,6 +217,7 @@ static void free_domain(struct grace_head *h)
     struct domain *d = container_of(h, struct domain, grace);
     domid_t id = d->id;
 
+    work_charge(COST_FREE);
     evtchn_destroy(d->events);
     for (unsigned i = 0; i < d->nr_vcpus; i++) {
         heap_free(d->vcpus[i]);

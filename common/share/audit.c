@@ -29,7 +29,7 @@
 #define GROUP 4                 /* pairs or entries under one lock */
 #define RMAP_AUDIT_MAX 32       /* longer ones: the sums of S4 must do */
 #define COST_FRAME 400          /* units */
-#define COST_PAIR 950
+#define COST_PAIR 450
 #define COST_RMAP_PAIR 24
 #define LARGE 64                /* from here on a scan looks for its place: */
 #define COST_SCAN 12000
@@ -171,29 +171,44 @@ static void check_pair(struct share_audit *a, struct shared_frame *sf,
     }
 }
 
-/* One group of pairs of a->current. */
-static bool check_pairs(struct share_audit *a, struct work *w)
+/* The next pairs of a->current. True: the slice is over. Where a scan is as
+ * long as a slice it gets one to itself. */
+static bool scan_pairs(struct share_audit *a, struct work *w)
 {
     struct shared_frame *sf = a->current;
-    struct rmap_pair pairs[GROUP];
-    int64_t cost;
-    unsigned nr;
+    bool is_large = rmap_count(&sf->rmap) > LARGE;
 
+    if (is_large && !a->is_scanning && w != NULL) {
+        a->is_scanning = true;
+        if (work_spend(w, COST_SCAN)) {
+            return true;
+        }
+    }
+    a->is_scanning = false;
     spin_lock(&sf->lock);
-    cost = rmap_count(&sf->rmap) > LARGE ? COST_SCAN : 0;
-    nr = rmap_scan(&sf->rmap, pairs, (unsigned)MIN(a->left, GROUP));
+    a->nr = rmap_scan(&sf->rmap, a->pairs,
+                      (unsigned)MIN(a->left, ARRAY_SIZE(a->pairs)));
     share_count(&nr_scans, 1);
     a->scans++;
     spin_unlock(&sf->lock);
-    for (unsigned i = 0; i < nr; i++) {
-        check_pair(a, sf, pairs[i]);
+    a->left = a->nr == 0 ? 0 : a->left - a->nr;
+    return work_spend(w, is_large ? COST_SCAN : COST_PAIR);
+}
+
+/* Some pairs of a->current, in two steps, since either may be long. */
+static bool check_pairs(struct share_audit *a, struct work *w)
+{
+    bool over = a->nr == 0 && scan_pairs(a, w);
+
+    while (!over && a->nr != 0) {
+        check_pair(a, a->current, a->pairs[--a->nr]);
+        over = work_spend(w, COST_PAIR);
     }
-    a->left = nr == 0 ? 0 : a->left - nr;
-    if (a->left == 0) {
+    if (a->nr == 0 && a->left == 0) {
+        shared_frame_put(a->current);
         a->current = NULL;
-        shared_frame_put(sf);
     }
-    return work_spend(w, cost + (int64_t)nr * COST_PAIR);
+    return over;
 }
 
 /* All records. True: the slice is over. */

@@ -36,8 +36,6 @@ void share_init(uint64_t seed, enum rmap_form form);
 
 /** share_nominate() - idempotent: an already shared gfn gives its handle. */
 int must_check share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h);
-/** share_last_handle() - all those given out later will be above it. */
-share_handle_t share_last_handle(void);
 /** share_handle() - the handle of a shared gfn; -ENOENT/-EINVAL if not. */
 int must_check share_handle(struct p2m *p, gfn_t gfn, share_handle_t *h);
 
@@ -164,6 +162,9 @@ struct share_audit {
     int stage;
     struct share_link cursor;
     struct shared_frame *current;
+    struct rmap_pair pairs[4];  /* of it, to be looked at next */
+    unsigned nr;
+    bool is_scanning;           /* the next slice is for a long scan */
     uint64_t left, changes, scans, fingerprint, seen, nr_surplus, held;
     mfn_t surplus;
     domid_t domain;
