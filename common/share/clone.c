@@ -354,7 +354,7 @@ int share_clone_begin(struct share_clone *c, struct p2m *from, struct p2m *to)
     }
     c->gfn = c->back = GFN(0);
     c->shared = c->copied = 0;
-    c->newer = share_last_handle();
+    c->to = to->owner;
     spin_lock(&to->lock);
     BUG_ON(to->base != NULL);
     to->base = base;
@@ -383,8 +383,9 @@ int share_clone(struct share_clone *c, struct p2m *from, struct p2m *to,
     return err;
 }
 
-/* Whether @gfn became shared since @newer, and is shared by nobody else. */
-static bool is_left_alone(struct p2m *p, gfn_t gfn, share_handle_t newer)
+/* Whether @gfn became shared for @fork alone: nobody has nominated it since,
+ * nobody shares it. */
+static bool is_left_alone(struct p2m *p, gfn_t gfn, domid_t fork)
 {
     struct shared_frame *sf;
     struct p2m_entry e;
@@ -393,7 +394,7 @@ static bool is_left_alone(struct p2m *p, gfn_t gfn, share_handle_t newer)
     spin_lock(&p->lock);
     e = p2m_lookup_locked(p, gfn);
     sf = shared_frame_at(&e);
-    is_alone = sf != NULL && sf->link.handle > newer &&
+    is_alone = sf != NULL && sf->made_for == fork &&
                frame_type_count(mfn_to_frame(e.mfn)) == 1;
     spin_unlock(&p->lock);
     return is_alone;
@@ -408,7 +409,7 @@ int share_unclone(struct share_clone *c, struct p2m *from, struct work *w)
         c->back = gfn_add(gfn, 1);
         if (e.type != p2m_ram_shared) {
             c->back = GFN(((gfn.n >> e.order) + 1) << e.order);
-        } else if (is_left_alone(from, gfn, c->newer)) {
+        } else if (is_left_alone(from, gfn, c->to)) {
             /* An error leaves it shared, which is as good. */
             int err = share_unshare(from, gfn);
 

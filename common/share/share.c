@@ -67,14 +67,18 @@ static int make_shared(struct p2m_batch *b, gfn_t gfn,
 
 int share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h)
 {
+    struct shared_frame *sf;
     struct p2m_batch b;
     struct p2m_entry e;
     int err;
 
     p2m_batch_begin(&b, p);
     e = p2m_batch_lookup(&b, gfn);
-    if (e.type == p2m_ram_shared) {
-        *h = shared_frame_at(&e)->link.handle;
+    sf = shared_frame_at(&e);
+    if (sf != NULL) {
+        atomic_store_explicit(&sf->made_for, DOMID_INVALID,
+                              memory_order_relaxed);
+        *h = sf->link.handle;
         err = 0;
     } else {
         err = share_check_private(p, &e);

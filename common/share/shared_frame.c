@@ -16,16 +16,6 @@ struct spinlock shared_frames_lock = SPINLOCK_INIT(SHARELIST, 0);
 
 static share_handle_t last_handle;      /* [sharelist] */
 
-share_handle_t share_last_handle(void)
-{
-    share_handle_t last;
-
-    spin_lock(&shared_frames_lock);
-    last = last_handle;
-    spin_unlock(&shared_frames_lock);
-    return last;
-}
-
 void share_init(uint64_t seed, enum rmap_form form)
 {
     rmap_setup(seed, form);
@@ -46,6 +36,7 @@ static struct shared_frame *record_alloc(mfn_t mfn)
         sf->refs = 1;
         sf->role = SHARED_IDLE;
         sf->scan = 0;
+        sf->made_for = DOMID_INVALID;
     }
     return sf;
 }
@@ -66,11 +57,15 @@ struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first)
 }
 
 struct shared_frame *shared_frame_alloc_two(mfn_t mfn, gfn_t gfn, domid_t one,
-                                            domid_t other)
+                                            domid_t fork)
 {
     struct shared_frame *sf = record_alloc(mfn);
 
-    if (sf != NULL && rmap_init_two(&sf->rmap, gfn, one, other) != 0) {
+    if (sf == NULL) {
+        return NULL;
+    }
+    sf->made_for = fork;
+    if (rmap_init_two(&sf->rmap, gfn, one, fork) != 0) {
         shared_frame_put(sf);
         return NULL;
     }

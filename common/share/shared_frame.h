@@ -34,6 +34,8 @@ struct shared_frame {
     _Atomic uint32_t refs;  /* (a) one while linked, one each who looks */
     uint8_t role;           /* [page] enum shared_role */
     _Atomic uint8_t scan;   /* (a) the scanner's marks; scanner.h */
+    _Atomic domid_t made_for;   /* (a) a fork, and nobody has nominated it
+                             * since; DOMID_INVALID: not so */
 };
 static_assert(sizeof(struct shared_frame) == 64, "64 bytes a shared frame");
 
@@ -84,9 +86,9 @@ static inline struct shared_frame *shared_frame_at(const struct p2m_entry *e)
 /** shared_frame_alloc() - a record for @mfn with one pair, not linked yet;
  *  NULL: no memory. Undone by shared_frame_put(). */
 struct shared_frame *shared_frame_alloc(mfn_t mfn, struct rmap_pair first);
-/** shared_frame_alloc_two() - the same with @gfn of two domains. */
+/** shared_frame_alloc_two() - the same with @gfn of a domain and its @fork. */
 struct shared_frame *shared_frame_alloc_two(mfn_t mfn, gfn_t gfn, domid_t one,
-                                            domid_t other);
+                                            domid_t fork);
 /**
  * shared_frames_publish() - give the frames of @sf[0 .. @nr) (up to 64; NULL:
  * none) from @owner to DOMID_COW, with a hold for each of their pairs; link

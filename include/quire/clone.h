@@ -20,7 +20,7 @@
 
 struct share_clone {            /* cursor; share_clone_begin() zeroes it */
     gfn_t gfn, back;            /* the next; where share_unclone() is */
-    share_handle_t newer;       /* handles above it were given out since */
+    domid_t to;                 /* the clone's owner */
     uint64_t shared;            /* pages that became shared by it */
     uint64_t copied;            /* pages that somebody held */
     /* Called for each page that somebody holds, before it is copied: @gfn of

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <public/xen/hvm.h>
+#include <quire/clone.h>
 #include <quire/event.h>
 #include <quire/histogram.h>
 #include <quire/oom.h>
@@ -219,11 +220,12 @@ struct domain_audit {
     domid_t next;
     struct domain *current;         /* counted */
     struct p2m_audit p2m;
+    struct share_base_audit base;
 };
 /** domain_audit_run() - D1 list and ids; D2 owner pages = p2m private entries
- *  + frames held elsewhere; and p2m_audit of each. Preemptible; zero *@a
- *  first. Returns 0 when done, violations in @a->bad; not to be given up in
- *  between: it has a reference. */
+ *  + frames held elsewhere; p2m_audit and share_base_audit of each.
+ *  Preemptible; zero *@a first. Returns 0 when done, violations in @a->bad;
+ *  not to be given up in between: it has a reference. */
 int must_check domain_audit_run(struct domain_audit *a, struct work *w);
 /** domain_audit() - the same in one go; returns the violations. */
 unsigned domain_audit(void);

@@ -6,6 +6,7 @@
 #include "test.h"
 #include "test_fork.h"
 #include "../../common/domain/domain_life.h"
+#include "../../common/share/base.h"
 
 #include <quire/page_alloc.h>
 #include <string.h>
@@ -437,6 +438,25 @@ TEST(killed_while_it_is_reset_at_every_check)
 
 /* The parent does not run while it is forked, and a fork not while it is
  * reset, whatever the toolstack unpauses; both do afterwards. */
+/* B1, of a count and of a map that are not what they say. */
+TEST(the_audit_sees_what_a_fork_keeps)
+{
+    struct domain *d[2] = { make("p", 6, 1), NULL };
+    struct share_base *base;
+
+    d[1] = fork_of(d[0], "c");
+    test_share_write(d[1]->p2m, 2, 5);
+    base = d[1]->p2m->base;
+    CHECK_EQ(domain_audit(), 0);
+    base->nr_saved++;
+    CHECK_EQ(domain_audit(), 1);
+    base->nr_saved--;
+    base->leaves[0]->saved_map[0] ^= 2;
+    CHECK_EQ(domain_audit(), 1);
+    base->leaves[0]->saved_map[0] ^= 2;
+    end(d, 2);
+}
+
 TEST(nobody_runs_meanwhile)
 {
     static const struct script_step steps[] = {

@@ -2,6 +2,8 @@
  * theirs. */
 #include "test_share.h"
 
+#include <quire/clone.h>
+
 static struct p2m *a, *b;
 
 static void setup(void)
@@ -30,6 +32,34 @@ static struct share_stats stats(void)
 
     share_stats_get(&s);
     return s;
+}
+
+/* A fork that failed leaves the parent as it was, but for what somebody else
+ * has nominated meanwhile, before or after the fork came by. */
+TEST(what_a_clone_shared_is_private_again)
+{
+    struct share_clone c = { .held = NULL };
+    share_handle_t h;
+    struct p2m *q;
+
+    setup();
+    h = test_nominate(a, 1);
+    q = test_p2m_create(3);
+    CHECK_EQ(share_clone_begin(&c, a, q), 0);
+    test_nominate(a, 2);
+    CHECK_EQ(share_clone(&c, a, q, NULL), 0);
+    test_nominate(a, 3);
+    q->no_users = true;
+    CHECK_EQ(share_base_drop(q, NULL), 0);
+    share_base_free(q);
+    test_share_kill(q);
+    CHECK_EQ(share_unclone(&c, a, NULL), 0);
+    CHECK_EQ(p2m_lookup(a, GFN(1)).type, p2m_ram_shared);
+    CHECK_EQ(test_nominate(a, 1), h);
+    CHECK_EQ(p2m_lookup(a, GFN(2)).type, p2m_ram_shared);
+    CHECK_EQ(p2m_lookup(a, GFN(3)).type, p2m_ram_shared);
+    CHECK_EQ(p2m_lookup(a, GFN(4)).type, p2m_ram_rw);
+    teardown();
 }
 
 TEST(nominate_makes_a_private_page_shared)
