@@ -137,6 +137,25 @@ static gpa_t page_address(const struct mode *m, unsigned level, uint64_t e)
     return e & bits(12 + 9 * (level - 1), m->phys_bits);
 }
 
+static gpa_t table_address(const struct mode *m, uint64_t e)
+{
+    return e & bits(12, m->pae ? m->phys_bits : 32);
+}
+
+bool guest_walk_entry(const struct guest_paging *pg, unsigned level,
+                      uint64_t e, gpa_t *gpa, bool *large)
+{
+    struct mode m = paging_mode(pg);
+
+    *large = is_large(pg, &m, level, e);
+    if ((e & PTE_P) == 0 || (e & reserved_bits(&m, level, *large)) != 0) {
+        return false;
+    }
+    *gpa = level == 1 || *large ? page_address(&m, level, e)
+                                : table_address(&m, e);
+    return true;
+}
+
 static int walk_tables(const struct guest_paging *pg, const struct mode *m,
                        gva_t gva, guest_walk_read_fn *read, void *ctx,
                        struct guest_walk *w, uint64_t *rights)
@@ -172,7 +191,7 @@ static int walk_tables(const struct guest_paging *pg, const struct mode *m,
             *rights = all;
             return 0;
         }
-        table = m->pae ? e & bits(12, m->phys_bits) : e & bits(12, 32);
+        table = table_address(m, e);
     }
 }
 

@@ -47,3 +47,12 @@ struct guest_walk {
 int must_check guest_walk(const struct guest_paging *pg, gva_t gva,
                           unsigned access, guest_walk_read_fn *read,
                           void *ctx, struct guest_walk *w);
+
+/**
+ * guest_walk_entry() - what entry @e of a table of @level (1 is the lowest)
+ * names: the page it maps, large if so, or the next table. False: it is not
+ * present, or a reserved bit is set. Rights are the caller's.
+ */
+bool must_check guest_walk_entry(const struct guest_paging *pg,
+                                 unsigned level, uint64_t e, gpa_t *gpa,
+                                 bool *is_large);

@@ -59,6 +59,15 @@ static inline uint64_t *spte_at(spte_ref_t s)
     return (uint64_t *)(void *)(link - PAGE_SIZE);
 }
 
+/** spte_head_ref() - a head of one's own: any word in the direct map that is
+ *  0 at first and below 16 GiB. */
+static inline head_ref_t spte_head_ref(const uint64_t *word)
+{
+    const unsigned char *base = arch_map_frame(MFN(0));
+
+    return (head_ref_t)((uint64_t)((const unsigned char *)word - base) / 8);
+}
+
 /** spte_rmap_add() - put @s, on no chain, on @head's. -ENOMEM (`desc` only):
  *  nothing changed. */
 int must_check spte_rmap_add(head_ref_t head, spte_ref_t s);

@@ -1,0 +1,130 @@
+/*
+ * shadow.c - the shadow of one p2m, from its creation to its end.
+ */
+#include "pages.h"
+
+#include <quire/heap.h>
+
+static unsigned log2_of(unsigned n)
+{
+    return 31 - (unsigned)__builtin_clz(n);
+}
+
+struct shadow *shadow_create(struct p2m *p, unsigned limit,
+                             unsigned phys_bits)
+{
+    struct shadow *s = heap_zalloc(sizeof(*s));
+
+    ASSERT(limit >= SHADOW_PAGES_MIN && limit <= SHADOW_PAGES_MAX);
+    ASSERT(phys_bits > 32 && phys_bits <= P2M_GFN_BITS + PAGE_SHIFT);
+    if (s == NULL) {
+        return NULL;
+    }
+    s->hash_bits = MIN(log2_of(limit), 15u);
+    s->hash = heap_zalloc(sizeof(*s->hash) << s->hash_bits);
+    if (s->hash == NULL) {
+        heap_free(s);
+        return NULL;
+    }
+    spin_lock_init(&s->lock, LOCK_RANK_SHADOW, p->owner);
+    s->p2m = p;
+    s->phys_bits = phys_bits;
+    s->limit = limit;
+    list_init(&s->lru);
+    list_init(&s->pinned);
+    list_init(&s->doomed);
+    list_init(&s->dying);
+    list_init(&s->unsync_leaves);
+    list_init(&s->unsync_upper);
+    p2m_get(p);
+    s->listener.changed = protect_changed;
+    p2m_add_listener(p, &s->listener);
+    return s;
+}
+
+/* Every page becomes dying. */
+static int drop_all(struct shadow *s, struct work *w)
+{
+    for (; s->cursor < UINT64_C(1) << s->hash_bits; s->cursor++) {
+        while (s->hash[s->cursor] != NULL) {
+            page_drop(s, s->hash[s->cursor]);
+            if (work_spend(w, 200)) {
+                return -ERESTART;
+            }
+        }
+        if (work_spend(w, 4)) {
+            return -ERESTART;
+        }
+    }
+    shadow_flush(s);
+    return 0;
+}
+
+int shadow_destroy(struct shadow *s, struct work *w)
+{
+    int err;
+
+    if (!s->has_left) {
+        ASSERT(s->nr_tops == 0);
+        p2m_remove_listener(s->p2m, &s->listener);
+        s->has_left = true;
+    }
+    spin_lock(&s->lock);
+    err = drop_all(s, w);
+    if (err == 0) {
+        err = page_empty_dying(s, w);
+    }
+    if (err == 0) {
+        err = heads_destroy(s, w);
+    }
+    spin_unlock(&s->lock);
+    if (err == 0) {
+        BUG_ON(s->nr_pages != 0 || s->nr_heads != 0);
+        p2m_put(s->p2m);
+        heap_free(s->hash);
+        heap_free(s);
+    }
+    return err;
+}
+
+int shadow_vcpu_init(struct shadow *s, struct shadow_vcpu *sv)
+{
+    spin_lock(&s->lock);
+    sv->root = NULL;
+    sv->top = page_create_top(s);
+    spin_unlock(&s->lock);
+    return sv->top == NULL ? -ENOMEM : 0;
+}
+
+void shadow_vcpu_fini(struct shadow *s, struct shadow_vcpu *sv)
+{
+    spin_lock(&s->lock);
+    for (unsigned i = 0; i < 4; i++) {
+        if (*spte_at(sv->top->sptes + i) != 0) {
+            page_clear(s, sv->top, sv->top->sptes + i);
+        }
+    }
+    if (sv->root != NULL) {
+        page_unpin(s, sv->root);
+    }
+    page_destroy_top(s, sv->top);
+    *sv = (struct shadow_vcpu){ NULL, NULL };
+    spin_unlock(&s->lock);
+}
+
+const struct shadow_stats *shadow_stats(const struct shadow *s)
+{
+    return &s->stats;
+}
+
+unsigned shadow_nr_pages(const struct shadow *s)
+{
+    return s->nr_pages - s->nr_tops;
+}
+
+uint64_t shadow_bytes(const struct shadow *s)
+{
+    return s->nr_pages * (2 * PAGE_SIZE + sizeof(struct shadow_page)) +
+           s->nr_heads * PAGE_SIZE + sizeof(*s) +
+           (sizeof(*s->hash) << s->hash_bits);
+}
