@@ -20,8 +20,9 @@
  * A new generation means a new ASID, as with nested paging. A CR3 load, a
  * change of a paging bit of CR0, CR4 or EFER: the vCPU's own translations
  * are flushed, then shadow_load(). INVLPG: shadow_invlpg(), then this CPU's
- * translation of that address, or all of them if it says so. #PF: shadow_fault(), with no access to guest
- * memory under way.
+ * translation of that address, or all of them if it says so. #PF:
+ * shadow_fault(), with no access to guest memory under way. RETRY may mean
+ * that the root is stale: so by the loop above in any case.
  *
  * Locks: SHADOW, inside; it is taken under the p2m's lock by the listener.
  */

@@ -1,0 +1,328 @@
+/*
+ * test_shadow.c - a shadow step by step: one 4-level guest whose tables map
+ * what the test says; each invariant of the audit broken on purpose; long
+ * chains and stretches.
+ */
+#include "../../common/shadow/pages.h"
+#include "test_shadow.h"
+
+#include <string.h>
+
+enum { GFNS = 64, PML4 = 1, PDPT = 2, PD = 3, PT = 4, DATA = 16 };
+
+static struct p2m *p;
+static struct shadow *s;
+static struct shadow_vcpu sv;
+static struct guest_paging pg;
+static struct npf npf;
+static uint32_t pf_error;
+
+static mfn_t mfn_of(uint64_t gfn) { return p2m_lookup(p, GFN(gfn)).mfn; }
+
+static uint64_t *word(uint64_t gfn, unsigned i)
+{
+    return (uint64_t *)arch_map_frame(mfn_of(gfn)) + i;
+}
+
+static void load(void)
+{
+    CHECK_EQ(shadow_load(s, &sv, &pg, NULL), 0);
+}
+
+/* Tables for gva 0 .. 2M-1: page i is at gfn DATA + i. */
+static void begin(void)
+{
+    host_machine_init(1 << 13, 1);
+    p = test_p2m_create(1);
+    for (unsigned g = 0; g < GFNS; g++) {
+        arch_page_zero(arch_map_frame(test_p2m_populate(p, g, 0)));
+    }
+    s = shadow_create(p, SHADOW_PAGES_MIN, 40);
+    CHECK(s != NULL);
+    CHECK_EQ(shadow_vcpu_init(s, &sv), 0);
+    *word(PML4, 0) = PDPT << 12 | E_P | E_W | E_U;
+    *word(PDPT, 0) = PD << 12 | E_P | E_W | E_U;
+    *word(PD, 0) = PT << 12 | E_P | E_W | E_U;
+    for (unsigned i = 0; i < 16; i++) {
+        *word(PT, i) = (uint64_t)(DATA + i) << 12 | E_P | E_W | E_U;
+    }
+    pg = (struct guest_paging){ .cr0 = T_PG | T_WP, .cr3 = PML4 << 12,
+                                .cr4 = T_PAE, .efer = T_LONG | T_NXE,
+                                .phys_bits = 40, .p2m = p };
+    load();
+}
+
+static void finish(void)
+{
+    CHECK_EQ(shadow_audit(s), 0);
+    shadow_vcpu_fini(s, &sv);
+    CHECK_EQ(shadow_destroy(s, NULL), 0);
+    test_p2m_destroy(p);
+    test_p2m_all_gone();
+}
+
+static enum shadow_result access(gva_t gva, uint32_t error)
+{
+    return shadow_fault(s, &sv, &pg, gva, error, &npf, &pf_error);
+}
+
+/* As the processor sees it now; page ~0: nothing. */
+static struct test_translation look(gva_t gva)
+{
+    struct test_translation t;
+
+    if (!test_hw_walk(&pg, shadow_cr3(&sv), gva, &t)) {
+        t.mfn = MFN_INVALID;
+    }
+    return t;
+}
+
+TEST(a_read_then_a_write)
+{
+    begin();
+    CHECK_EQ(access(0x3000, 0), SHADOW_RETRY);
+    CHECK(mfn_eq(look(0x3000).mfn, mfn_of(DATA + 3)));
+    CHECK(!look(0x3000).w && look(0x3000).u);
+    CHECK_EQ(*word(PT, 3) & (E_A | E_D), E_A);
+    CHECK_EQ(access(0x3000, PF_P | PF_W), SHADOW_RETRY);
+    CHECK(look(0x3000).w);
+    CHECK_EQ(*word(PT, 3) & (E_A | E_D), E_A | E_D);
+    CHECK_EQ(access(0x10000, 0), SHADOW_INJECT);
+    CHECK_EQ(pf_error, 0);
+    CHECK_EQ(shadow_nr_pages(s), 4);
+    finish();
+}
+
+TEST(holes_and_shared_tables_go_the_p2m_way)
+{
+    begin();
+    *word(PT, 0) = UINT64_C(1000) << 12 | E_P | E_W;
+    CHECK_EQ(access(0, PF_W), SHADOW_P2M);
+    CHECK(npf.gpa == 1000 << 12 && !npf.in_walk && npf.access == P2M_W);
+    CHECK_EQ(test_p2m_set(p, PT, mfn_of(PT), 0, p2m_ram_shared), 0);
+    CHECK_EQ(access(0x1010, 0), SHADOW_P2M);
+    CHECK(npf.gpa == (PT << 12) + 8 && npf.in_walk && npf.access == P2M_W);
+    CHECK_EQ(*word(PT, 1) & E_A, 0);
+    CHECK_EQ(test_p2m_set(p, PT, mfn_of(PT), 0, p2m_ram_rw), 0);
+    CHECK_EQ(access(0x1010, 0), SHADOW_RETRY);
+    finish();
+}
+
+TEST(a_table_is_written)
+{
+    begin();
+    *word(PT, 0) = PT << 12 | E_P | E_W;            /* maps itself */
+    CHECK_EQ(access(0x2000, PF_W), SHADOW_RETRY);
+    CHECK_EQ(access(0, 0), SHADOW_RETRY);
+    CHECK(!look(0).w);
+    CHECK_EQ(shadow_stats(s)->unsyncs, 0);
+    CHECK_EQ(access(0, PF_P | PF_W), SHADOW_RETRY);
+    CHECK(look(0).w);
+    CHECK_EQ(shadow_stats(s)->unsyncs, 1);
+    *word(PT, 2) = 0;
+    CHECK(look(0x2000).w);                          /* not flushed yet */
+    CHECK_EQ(shadow_invlpg(s, &sv, &pg, 0x3000, NULL), 0);
+    CHECK(look(0x2000).w);
+    CHECK_EQ(shadow_invlpg(s, &sv, &pg, 0x2000, NULL), 0);
+    CHECK(mfn_eq(look(0x2000).mfn, MFN_INVALID));
+    *word(PT, 0) &= ~E_D;
+    load();
+    CHECK(!look(0).w);
+    CHECK_EQ(shadow_stats(s)->syncs, 1);
+    finish();
+}
+
+TEST(cr0_wp_is_clear)
+{
+    begin();
+    pg.cr0 &= ~T_WP;
+    pg.cr4 |= T_SMEP;
+    *word(PT, 5) &= ~E_W;
+    load();
+    CHECK_EQ(access(0x5000, PF_W), SHADOW_RETRY);
+    CHECK(look(0x5000).w && !look(0x5000).u && look(0x5000).nx);
+    pg.cpl = 3;
+    CHECK_EQ(access(0x5000, PF_P | PF_U | PF_W), SHADOW_INJECT);
+    CHECK_EQ(pf_error, PF_P | PF_U | PF_W);
+    CHECK_EQ(access(0x5000, PF_P | PF_U), SHADOW_RETRY);
+    CHECK(!look(0x5000).w && look(0x5000).u && !look(0x5000).nx);
+    pg.cpl = 0;
+    finish();
+}
+
+/* Many sptes for one gfn: 32 tables of which each maps it 16 times. */
+static void map_often(void)
+{
+    for (unsigned t = 0; t < 32; t++) {
+        *word(PD, t) = (uint64_t)(t == 0 ? PT : 31 + t) << 12 |
+                       E_P | E_W | E_U;
+        for (unsigned i = 0; i < 16; i++) {
+            *word(t == 0 ? PT : 31 + t, i) = DATA << 12 | E_P | E_W | E_U;
+            CHECK_EQ(access((gva_t)t << 21 | i << 12, PF_W), SHADOW_RETRY);
+        }
+    }
+}
+
+static uint64_t chain_length(uint64_t gfn)
+{
+    uint64_t n;
+
+    CHECK_EQ(spte_rmap_audit(heads_find(s, GFN(gfn)), 100000, &n), 0);
+    return n;
+}
+
+TEST(a_gfn_mapped_often)
+{
+    struct work w = WORK_INIT;
+    unsigned n = 1;
+
+    begin();
+    map_often();
+    CHECK_EQ(chain_length(DATA), 512);
+    while (shadow_prepare_change(s, GFN(DATA), &w) == -ERESTART) {
+        w.left = WORK_SLICE;
+        CHECK(++n < 10);
+    }
+    CHECK(n > 1);
+    CHECK(chain_length(DATA) <= 256);
+    map_often();
+    CHECK_EQ(test_p2m_set(p, DATA, mfn_of(DATA), 0, p2m_ram_shared), 0);
+    CHECK_EQ(chain_length(DATA), 512);      /* still there, but read-only */
+    CHECK(!look(0x1000).w);
+    CHECK_EQ(test_p2m_set(p, DATA, mfn_of(DATA), 0, p2m_ram_rw), 0);
+    map_often();
+    /* Now it becomes a table: too many to walk, so some faults more. */
+    *word(PDPT, 1) = DATA << 12 | E_P | E_W | E_U;
+    *word(DATA, 0) = PT << 12 | E_P | E_W | E_U;
+    for (n = 0; mfn_eq(look(1 << 30).mfn, MFN_INVALID); n++) {
+        CHECK(n < 10);
+        CHECK_EQ(access(1 << 30, 0), SHADOW_RETRY);
+        CHECK_EQ(shadow_audit(s), 0);
+    }
+    CHECK(n > 1);
+    finish();
+}
+
+TEST(end_in_slices)
+{
+    unsigned n = 0;
+    int err;
+
+    begin();
+    map_often();
+    shadow_vcpu_fini(s, &sv);
+    do {
+        struct work w = WORK_INIT;
+
+        err = shadow_destroy(s, &w);
+        CHECK(w.left > -3000);
+        n++;
+    } while (err == -ERESTART);
+    CHECK_EQ(err, 0);
+    CHECK(n > 5);
+    test_p2m_destroy(p);
+    test_p2m_all_gone();
+}
+
+/* ---- the audit can fail ------------------------------------------------- */
+
+static uint64_t *leaf_spte(gva_t gva)
+{
+    struct shadow_page *sp = sv.root;
+
+    while (sp->role.level > 1) {
+        sp = page_at(spte_mfn(*spte_at(sp->sptes + (gva >> (3 + 9 *
+                     sp->role.level) & 511))));
+    }
+    return spte_at(sp->sptes + (gva >> 12 & 511));
+}
+
+/* @change, and the audit says @name; and not once it is undone. */
+static void expect(const char *name, uint64_t *at, uint64_t change)
+{
+    uint64_t was = *at;
+
+    CHECK_EQ(shadow_audit(s), 0);
+    host_console_clear();
+    *at = was ^ change;
+    CHECK(shadow_audit(s) != 0);
+    CHECK(strstr(host_console_text(), name) != NULL);
+    *at = was;
+    CHECK_EQ(shadow_audit(s), 0);
+}
+
+TEST(each_invariant_can_fail)
+{
+    struct shadow_page *leaf;
+    uint64_t *spte, mfns;
+
+    begin();
+    *word(PT, 9) = PT << 12 | E_P | E_W;
+    CHECK_EQ(access(0x9000, 0), SHADOW_RETRY);
+    CHECK_EQ(access(0x6000, PF_W), SHADOW_RETRY);
+    CHECK_EQ(access(0x7000, 0), SHADOW_RETRY);
+    CHECK_EQ(test_p2m_set(p, DATA + 7, mfn_of(DATA + 7), 0, p2m_ram_shared),
+             0);
+    spte = leaf_spte(0x6000);
+    leaf = page_at(arch_virt_to_mfn(spte));
+    mfns = (*spte ^ mfn_of(DATA + 8).n << 12) & E_ADDR;
+    expect("H5", spte, mfns);
+    expect("H5", spte, *spte);
+    expect("H5", leaf_spte(0x8000), *spte);
+    expect("H7", leaf_spte(0x9000), SPTE_W);
+    expect("H7", leaf_spte(0x7000), SPTE_W);
+    expect("H8", word(PT, 6), E_W);
+    expect("H8", word(PT, 6), E_U);
+    expect("H8", word(PT, 6), E_NX);
+    expect("H8", word(PT, 6), E_D);
+    expect("H8", word(PT, 6), E_A);
+    expect("H8", word(PT, 6), UINT64_C(1) << 12);
+    expect("H8", word(PD, 0), UINT64_C(1) << 12);
+    expect("H8", word(PD, 0), E_NX);
+    expect("H6", spte_at(sv.root->sptes), mfn_to_maddr(page_mfn(leaf)) ^
+                 (*spte_at(sv.root->sptes) & E_ADDR));
+    expect("H6", spte_at(sv.root->sptes + 1), *spte_at(sv.root->sptes));
+    expect("H1", (uint64_t *)arch_map_frame(MFN(page_mfn(leaf).n + 1)) + 6,
+           UINT64_C(1) << 40);
+
+    leaf->nr_present++;
+    CHECK(shadow_audit(s) != 0);
+    leaf->nr_present--;
+    leaf->unsync = true;
+    CHECK(shadow_audit(s) != 0);
+    leaf->unsync = false;
+    s->nr_pages++;
+    CHECK(shadow_audit(s) != 0);
+    s->nr_pages--;
+    sv.root->pins = 0;
+    CHECK(shadow_audit(s) != 0);
+    sv.root->pins = 1;
+    leaf->dead = true;
+    CHECK(shadow_audit(s) != 0);
+    leaf->dead = false;
+    CHECK_EQ(test_p2m_set(p, DATA + 7, mfn_of(DATA + 7), 0, p2m_ram_rw), 0);
+    finish();
+}
+
+TEST(the_audit_in_slices)
+{
+    struct shadow_audit a = { 0 };
+    unsigned n = 0;
+    int err;
+
+    begin();
+    map_often();
+    do {
+        struct work w = WORK_INIT;
+
+        err = shadow_audit_run(&a, s, &w);
+        if (++n == 5) {         /* a change meanwhile: it starts again */
+            *word(PT, 0) = DATA << 12 | E_P;
+            shadow_written(s, GFN(PT));
+        }
+    } while (err == -ERESTART);
+    CHECK_EQ(a.bad, 0);
+    CHECK(n > 10 && a.restarts == 1);
+    load();
+    finish();
+}
