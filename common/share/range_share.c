@@ -5,22 +5,26 @@
  * What is usual goes by chunks, under both p2m locks: the client's page is
  * private, the source's private or shared already.
  *
- *     prepare  per pair: a record, or the source's; the client's gfn in its
- *              rmap. The only step that allocates
- *     freeze   both pages read-only; one flush for the chunk
- *     count    who else has a page? Then its pair is undone: refused
- *     swap     the client's gfns map the source's frames; one flush
- *     free     the client's frames
+ *     prepare   per pair: a record, or the source's; the client's gfn in its
+ *               rmap. The only step that allocates
+ *     nominate  the sources read-only, one flush; who else has one? Then its
+ *               pair is undone: refused
+ *     remap     the clients' gfns map the sources' frames, one flush; who else
+ *               has a client's page? Back, and refused
+ *     free      the clients' frames, together
  *
  * So the client's page never gets a record and a handle of its own, which
- * would be dead a moment later. Superpages, clients that are shared with
+ * would be dead a moment later, and is never read-only: it is the client's
+ * until the gfn maps the other. Superpages, clients that are shared with
  * others: one at a time, by nominate, nominate and share.
  */
 #include "shared_frame.h"
 
-#define CHUNK 8             /* pairs under one taking of the locks */
-#define COST_PAIR 1100       /* units: one pair of a chunk */
-#define COST_CHUNK 900      /* units: locks and flushes of a chunk */
+#include <quire/bitmap.h>
+
+#define CHUNK 16            /* pairs under one taking of the locks */
+#define COST_PAIR 600       /* units: one pair of a chunk */
+#define COST_CHUNK 800      /* units: locks and flushes of a chunk */
 #define COST_SINGLE 6000    /* units: one pair on its own */
 
 struct chunk {
@@ -35,6 +39,11 @@ struct chunk {
 };
 static_assert(CHUNK < 64, "a bit each");
 
+#define for_each_pair(i, map) \
+    for (uint64_t left_ = (map); \
+         left_ != 0 && ((i) = (unsigned)__builtin_ctzll(left_), true); \
+         left_ &= left_ - 1)
+
 static void begin(struct chunk *k, struct p2m *sp, struct p2m *cp)
 {
     bool is_source_first = sp->lock.key < cp->lock.key;
@@ -48,20 +57,42 @@ static void begin(struct chunk *k, struct p2m *sp, struct p2m *cp)
     }
 }
 
-static void flush(struct chunk *k)
-{
-    p2m_batch_flush(k->s);
-    if (k->c != k->s) {
-        p2m_batch_flush(k->c);
-    }
-}
-
 static void end(struct chunk *k)
 {
     p2m_batch_end(k->s);
     if (k->c != k->s) {
         p2m_batch_end(k->c);
     }
+}
+
+/* What share_check_private() lets pass, and nearly always finds. */
+fast_path bool is_usual(const struct p2m *p, const struct p2m_entry *e)
+{
+    const struct frame *f;
+
+    if (e->type != p2m_ram_rw || !mfn_is_ram(e->mfn)) {
+        return false;
+    }
+    f = mfn_to_frame(e->mfn);
+    return frame_owner(f) == p->owner && frame_is_exclusive(f);
+}
+
+/* A record with both pairs. */
+static struct shared_frame *alloc_record(mfn_t mfn, struct rmap_pair source,
+                                         struct rmap_pair client)
+{
+    struct shared_frame *sf;
+
+    if (gfn_eq(source.gfn, client.gfn)) {
+        return shared_frame_alloc_two(mfn, source.gfn, source.domain,
+                                      client.domain);
+    }
+    sf = shared_frame_alloc(mfn, source);
+    if (sf != NULL && rmap_insert(&sf->rmap, client) != 0) {
+        shared_frame_put(sf);
+        return NULL;
+    }
+    return sf;
 }
 
 /* The record of pair @i: the source's, or a new one. -EAGAIN: its page is not
@@ -71,23 +102,17 @@ static int prepare_record(struct chunk *k, unsigned i,
 {
     struct rmap_pair source = { k->s->p2m->owner, gfn_add(k->sgfn, i) };
     struct rmap_pair client = { k->c->p2m->owner, gfn_add(k->cgfn, i) };
-    int err;
 
     if (se->type == p2m_ram_shared) {
         k->sf[i] = shared_frame_at(se);
         return shared_frame_insert(k->sf[i], client);
     }
-    if (share_check_private(k->s->p2m, se) != 0) {
+    if (!is_usual(k->s->p2m, se)) {
         return -EAGAIN;
     }
-    k->sf[i] = shared_frame_alloc(se->mfn, source);
+    k->sf[i] = alloc_record(se->mfn, source, client);
     if (k->sf[i] == NULL) {
         return -ENOMEM;
-    }
-    err = rmap_insert(&k->sf[i]->rmap, client);
-    if (err != 0) {
-        shared_frame_put(k->sf[i]);
-        return err;
     }
     k->fresh |= UINT64_C(1) << i;
     return 0;
@@ -102,8 +127,8 @@ static int prepare(struct chunk *k, unsigned nr)
     nr = p2m_read_neighbours(k->s, k->sgfn, nr, se);
     nr = p2m_read_neighbours(k->c, k->cgfn, nr, ce);
     for (unsigned i = 0; err == 0 && i < nr; i++) {
-        err = share_check_private(k->c->p2m, &ce[i]) != 0
-                  ? -EAGAIN : prepare_record(k, i, &se[i]);
+        err = is_usual(k->c->p2m, &ce[i]) ? prepare_record(k, i, &se[i])
+                                          : -EAGAIN;
         if (err == 0) {
             k->source[i] = se[i].mfn;
             k->client[i] = ce[i].mfn;
@@ -114,74 +139,90 @@ static int prepare(struct chunk *k, unsigned nr)
     return k->nr == 0 && err == 0 ? -EAGAIN : err;
 }
 
-static void freeze(struct chunk *k)
-{
-    if (k->fresh != 0) {    /* to the others it changes nothing */
-        p2m_set_neighbours(k->s, k->sgfn, k->nr, p2m_ram_shared, k->source, 1);
-    }
-    p2m_set_neighbours(k->c, k->cgfn, k->nr, p2m_ram_shared, k->client, 1);
-    flush(k);
-}
-
-/* Which pairs are nobody else's business; the fresh ones are published. */
-static void count(struct chunk *k)
+/* The sources that are private become shared; where somebody else has one,
+ * its pair is as it was. */
+static void nominate(struct chunk *k)
 {
     struct shared_frame *fresh[CHUNK];
-    uint64_t good = k->all, published = 0;
+    uint64_t refused;
+    unsigned i;
 
-    for (unsigned i = 0; i < k->nr; i++) {
-        if (!frame_is_exclusive(mfn_to_frame(k->client[i]))) {
-            good &= ~(UINT64_C(1) << i);
-        }
-        fresh[i] = (k->fresh & good) >> i & 1 ? k->sf[i] : NULL;
+    k->good = k->all;
+    if (k->fresh == 0) {
+        return;
     }
-    if (k->fresh != 0) {
-        published = shared_frames_publish(fresh, k->nr, k->s->p2m->owner);
+    /* To those that are shared it changes nothing. */
+    p2m_set_neighbours(k->s, k->sgfn, k->nr, p2m_ram_shared, k->source, 1);
+    p2m_batch_flush(k->s);
+    for (i = 0; i < k->nr; i++) {
+        fresh[i] = (k->fresh >> i & 1) != 0 ? k->sf[i] : NULL;
     }
-    k->good = good & (published | ~k->fresh);
-}
-
-/* Somebody else has a page of pair @i: all as it was. */
-static void undo(struct chunk *k, unsigned i)
-{
-    gfn_t cgfn = gfn_add(k->cgfn, i);
-
-    p2m_set(k->c, cgfn, k->client[i], P2M_ORDER_4K, p2m_ram_rw);
-    if (k->fresh >> i & 1) {
+    refused = k->fresh & ~shared_frames_publish(fresh, k->nr,
+                                                k->s->p2m->owner);
+    for_each_pair(i, refused) {
         p2m_set(k->s, gfn_add(k->sgfn, i), k->source[i], P2M_ORDER_4K,
                 p2m_ram_rw);
         shared_frame_put(k->sf[i]);
-    } else {
-        shared_frame_remove(k->sf[i], (struct rmap_pair){ k->c->p2m->owner,
-                                                          cgfn });
+    }
+    k->good &= ~refused;
+}
+
+/* The good ones of the clients' gfns map the sources' frames. */
+static void set_clients(struct chunk *k)
+{
+    unsigned i;
+
+    if (likely(k->good == k->all)) {
+        p2m_set_neighbours(k->c, k->cgfn, k->nr, p2m_ram_shared, k->source, 1);
+        return;
+    }
+    for_each_pair(i, k->good) {
+        p2m_set(k->c, gfn_add(k->cgfn, i), k->source[i], P2M_ORDER_4K,
+                p2m_ram_shared);
     }
 }
 
-/* Returns how many pairs came through. */
-static unsigned swap(struct chunk *k)
+/* Whoever takes a reference by a lookup looks again afterwards: after a flush
+ * either we see the reference, or it sees that the entry has changed. */
+static uint64_t find_used(const struct chunk *k)
 {
-    unsigned good = 0;
+    uint64_t used = 0;
+    unsigned i;
 
-    if (k->good == k->all) {
-        p2m_set_neighbours(k->c, k->cgfn, k->nr, p2m_ram_shared, k->source, 1);
-    } else {
-        for (unsigned i = 0; i < k->nr; i++) {
-            if (k->good >> i & 1) {
-                p2m_set(k->c, gfn_add(k->cgfn, i), k->source[i],
-                        P2M_ORDER_4K, p2m_ram_shared);
-            } else {
-                undo(k, i);
-            }
+    for_each_pair(i, k->good) {
+        if (!frame_is_exclusive(mfn_to_frame(k->client[i]))) {
+            used |= UINT64_C(1) << i;
         }
     }
-    flush(k);
-    for (unsigned i = 0; i < k->nr; i++) {
-        if (k->good >> i & 1) {
-            frame_put_allocated(mfn_to_frame(k->client[i]));
-            good++;
-        }
+    return used;
+}
+
+/* What is @used stays the client's. No processor may read the source through
+ * its gfn when the pair leaves. */
+static void remap(struct chunk *k)
+{
+    domid_t owner = k->c->p2m->owner;
+    uint64_t used;
+    unsigned i;
+
+    set_clients(k);
+    p2m_batch_flush(k->c);
+    used = find_used(k);
+    for_each_pair(i, used) {
+        p2m_set(k->c, gfn_add(k->cgfn, i), k->client[i], P2M_ORDER_4K,
+                p2m_ram_rw);
     }
-    return good;
+    p2m_batch_flush(k->c);
+    for_each_pair(i, used) {
+        struct rmap_pair pair = { owner, gfn_add(k->cgfn, i) };
+
+        (void)shared_frame_remove(k->sf[i], pair);
+    }
+    k->good &= ~used;
+    /* Who has taken one since has seen the change, and puts it back. */
+    for_each_pair(i, frame_free_group(owner, k->client, k->good)) {
+        frame_put_allocated(mfn_to_frame(k->client[i]));
+    }
 }
 
 /* As many pairs as are usual, from r->done on. -EAGAIN: not even one. */
@@ -205,9 +246,9 @@ static int share_chunk(struct p2m *sp, gfn_t sgfn, struct p2m *cp, gfn_t cgfn,
         err = prepare(&k, most);
     }
     if (k.nr != 0) {
-        freeze(&k);
-        count(&k);
-        good = swap(&k);
+        nominate(&k);
+        remap(&k);
+        good = bits_count(k.good);
         share_count(&share_totals.nominates, 2 * good);
         share_count(&share_totals.shares, good);
         r->shared += good;
