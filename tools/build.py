@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from errors import UserError, missing
-from qemu import ROOT
+from qemu import ROOT, find_qemu
 
 
 def _make(*options):
@@ -27,6 +27,18 @@ def build():
     done = _make(f"-j{os.cpu_count() or 1}")
     if done.returncode != 0:
         raise UserError("the build failed:\n" + done.stdout[-4000:])
+
+
+def _first_line(*argv):
+    done = subprocess.run(argv, text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return done.stdout.partition("\n")[0]
+
+
+def made_with():
+    """What figures depend on, in their own words: for documents."""
+    return {"compiler": _first_line("gcc", "--version"),
+            "emulator": _first_line(find_qemu(), "--version")}
 
 
 def kernel(debug=False):

@@ -5,7 +5,7 @@ import os
 import time
 
 import expression
-from build import build, guests, kernel
+from build import build, guests, kernel, made_with
 from channel import has_reply
 from errors import UserError
 from files import modules
@@ -39,10 +39,13 @@ class Judge:
         if step.save:
             self.names[step.save] = reply
         if reply["ok"] and step.table and \
-                not self.table.add(step.table, reply):
+                not self.table.add(step.table, reply) and not step.may_fail:
             good = self._note(step, f"table {step.table}", False,
                               f"table: the reply has nothing for "
                               f"{step.table}")
+        if reply["ok"]:
+            for label, tree in step.figures:
+                good = self._figure(step, label, tree, reply) and good
         # An error that nobody asked for has said enough.
         if reply["ok"] or step.fails or step.may_fail:
             for text, tree in step.expect:
@@ -70,6 +73,19 @@ class Judge:
             return True
         return self._note(step, "ok", False,
                           f"{error['code']}: {error['message']}")
+
+    def _figure(self, step, label, tree, reply):
+        names = self.names | reply
+        try:
+            value = expression.evaluate(tree, names)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{value!r} is not a number")
+        except (LookupError, TypeError, ValueError, ArithmeticError) as err:
+            return self._note(step, f"figure {label}", False,
+                              f"figure {label}: {type(err).__name__}: {err}; "
+                              + expression.explain(tree, names))
+        self.table.add_figure(label, value)
+        return True
 
     def _expect(self, step, text, tree, reply):
         names = self.names | reply
@@ -142,9 +158,12 @@ def _json(scenario, judge, units, hz, args, seconds):
         "cpus": scenario.cpus, "memory_bytes": scenario.memory,
         "icount": args.icount, "unit": "instructions" if args.icount
         else "ticks", "ticks_per_second": hz,
-        "variables": scenario.variables,
+        "variables": scenario.variables, "boot": scenario.append,
+        **made_with(),
         "domains": [d.as_dict() for d in judge.table.domains.values()],
         "total": judge.table.totals() if judge.table.domains else {},
+        "figures": {label: value for label, (value, _)
+                    in judge.table.figures.items()},
         "checks": judge.checks, "complaints": judge.complaints,
         "exchanges": judge.exchanges,
     }
@@ -157,7 +176,13 @@ def _report(scenario, judge, units, args, seconds):
     print()
     for line in judge.table.lines(units):
         print(line)
-    if judge.table.domains:
+    figures = judge.table.figure_lines(units)
+    if figures and judge.table.domains:
+        print()
+    for line in figures:
+        print(line)
+    if judge.table.domains or any(of_ticks for _, of_ticks
+                                  in judge.table.figures.values()):
         print(f"(times in {units.name}"
               + ("" if args.icount else " of emulated time; --icount counts "
                  "instructions") + ")")

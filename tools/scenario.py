@@ -20,7 +20,8 @@ SIZE = re.compile(r"^(\d+)([KMG]?)$", re.IGNORECASE)
 EACH = re.compile(r"^\s*([a-z]\w*)\s*=(.+?)\.\.(.+)$")
 KEYS = {"title", "about", "machine", "vars", "step"}
 MACHINE_KEYS = {"mem", "cpus", "timeout_s", "append", "files"}
-STEP_KEYS = {"say", "run", "each", "expect", "save", "table", "fails"}
+STEP_KEYS = {"say", "run", "each", "expect", "save", "table", "fails",
+             "figures"}
 # The commands whose replies have the columns.
 TABLES = {"shared": ("stats", "join"), "written": ("stats", "join"),
           "destroyed": ("destroy", "join")}
@@ -37,6 +38,7 @@ class Step:
     table: str | None           # which columns of the table it fills
     fails: str | None           # the error it must end in
     may_fail: bool              # it began with a dash: an error is fine
+    figures: list               # (label, tree): what it adds to the end
 
 
 @dataclasses.dataclass
@@ -141,6 +143,18 @@ def _check_table(where, kind, commands):
                         f"{' or '.join(TABLES[kind])}, and run has none")
 
 
+def _figures(where, texts, names):
+    """(label, tree) of each LABEL: EXPRESSION."""
+    found = []
+    for text in texts:
+        label, colon, formula = _fill(where, text, names).partition(":")
+        if not colon or not label.strip() or not formula.strip():
+            raise UserError(f"{where}: figures: `{text}' is not "
+                            "`LABEL: EXPRESSION'")
+        found.append((label.strip(), expression.parse(formula.strip())))
+    return found
+
+
 def _expand(number, table, variables):
     where = f"step {number}"
     _check_keys(where, table, STEP_KEYS)
@@ -151,6 +165,7 @@ def _expand(number, table, variables):
     if kind is not None:
         _check_table(where, kind, commands)
     expect = _strings(f"{where}: expect", table.get("expect", []))
+    figures = _strings(f"{where}: figures", table.get("figures", []))
     steps = []
     for round_ in _rounds(where, table.get("each"), variables):
         names = variables | round_
@@ -167,7 +182,8 @@ def _expand(number, table, variables):
                 save=table.get("save") if last else None,
                 table=kind if kind and _word(command) and
                 _word(command)[0] in TABLES[kind] else None,
-                fails=table.get("fails")))
+                fails=table.get("fails"),
+                figures=_figures(where, figures, names) if last else []))
     return steps
 
 

@@ -7,6 +7,9 @@ FIELDS = {"shared": ("domains", "share"),
           "written": ("domains", "unshare_ticks"), "destroyed": ("destroyed",)}
 
 
+TICKS = "[ticks]"
+
+
 class Units:
     """Ticks as people read them: instructions under icount (one tick is one
     instruction there), microseconds otherwise."""
@@ -33,6 +36,24 @@ class Units:
             return f"{ticks:,.1f}"
         return f"{ticks / self.per_microsecond:,.3f}"
 
+    def show_any(self, value, of_ticks):
+        """(text, unit) of a scenario's figure."""
+        if not of_ticks:
+            return (f"{value:,}" if isinstance(value, int)
+                    else f"{value:,.2f}"), ""
+        show = self.show if value >= 10_000 else self.show_fine
+        return show(round(value) if value >= 10_000 else value), \
+            " " + self.name
+
+
+def share_rest(parts, total):
+    """@parts, each rounded down, so that they add up to @total: the rest goes
+    to the first, one each. Parts of something else stay what they are."""
+    rest = total - sum(parts)
+    if not 0 <= rest < len(parts):
+        return list(parts)
+    return [part + (i < rest) for i, part in enumerate(parts)]
+
 
 class Domain:
     """What the replies of a run say about one domain."""
@@ -55,6 +76,7 @@ class Table:
 
     def __init__(self):
         self.domains = {}
+        self.figures = {}           # label: (value, is it of ticks)
         self.saved_total = self.shared_total = None
         self.unshare_total = {}
 
@@ -75,12 +97,14 @@ class Table:
             for entry in reply["destroyed"]:
                 self._domain(entry).destroy = entry
             return
-        for entry in reply["domains"]:
+        saved = share_rest([e["saved_frames"] for e in reply["domains"]],
+                           reply["share"]["saved_frames"])
+        for entry, part in zip(reply["domains"], saved):
             domain = self._domain(entry)
             if kind == "shared":
                 domain.pages = entry["pages"]
                 domain.shared = entry["shared_gfns"]
-                domain.saved = entry["saved_frames"]
+                domain.saved = part
             else:
                 domain.faults = entry.get("cow_faults")
                 domain.unshare = entry["unshare_ticks"]
@@ -89,6 +113,21 @@ class Table:
             self.shared_total = reply["share"]["shared_frames"]
         else:
             self.unshare_total = reply["unshare_ticks"]
+
+    def add_figure(self, label, value):
+        """One of a scenario's own. @label ends in [ticks] where that is what
+        it counts. The last of a label stays."""
+        name = label.removesuffix(TICKS).rstrip()
+        self.figures[name] = (value, name != label)
+
+    def figure_lines(self, units):
+        """The scenario's own figures, a line each."""
+        shown = [(label, units.show_any(value, of_ticks))
+                 for label, (value, of_ticks) in self.figures.items()]
+        wide = max((len(label) for label, _ in shown), default=0)
+        narrow = max((len(value) for _, (value, _) in shown), default=0)
+        return [f"{label.ljust(wide)}  {value.rjust(narrow)}{unit}"
+                for label, (value, unit) in shown]
 
     def totals(self):
         """The same figures over all domains."""

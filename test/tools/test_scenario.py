@@ -9,7 +9,8 @@ from cases import case, check, check_in, folder, main, raises
 import expression
 import scenario
 from errors import UserError
-from table import Table, Units
+from run import Judge
+from table import Table, Units, share_rest
 
 
 def load(text, overrides=()):
@@ -71,6 +72,8 @@ def refused_files():
     refused('[[step]]\nrun = "a"\ntable = "x"', "table: one of")
     refused('[[step]]\nrun = "list"\ntable = "shared"', "a reply of stats")
     refused('[[step]]\nrun = "a"\nexpect = "x =="', "expect")
+    refused('[[step]]\nrun = "a"\nfigures = "x"', "LABEL: EXPRESSION")
+    refused('[[step]]\nrun = "a"\nfigures = "x: 1 +"', "1 +")
     refused('[[step]]\nrun = "a"\nexpect = "[i for i in x]"',
             "not for scenarios")
     refused('[machine]\nmem = "much"\n[[step]]\nrun = "a"', "not a size")
@@ -123,6 +126,47 @@ def a_reply_without_the_columns():
     check(not table.add("shared", {"domains": 3}))
     check(not table.add("destroyed", {"domains": []}))
     check(table.lines(Units(True, 1e9)) == [])
+
+
+@case
+def parts_add_up():
+    check(share_rest([5, 5, 5], 17) == [6, 6, 5])
+    check(share_rest([5, 5, 5], 15) == [5, 5, 5])
+    check(share_rest([5, 5], 100) == [5, 5])    # of more domains than these
+    check(share_rest([5, 5], 9) == [5, 5])
+    check(share_rest([5], 6) == [5] and share_rest([], 0) == [])
+    table = Table()
+    reply = stats(100, 0, {"count": 0})
+    reply["domains"] = [reply["domains"][0] | {"domain": i, "name": f"d{i}",
+                                               "saved_frames": 33}
+                        for i in range(3)]
+    table.add("shared", reply)
+    check([row_of(table.lines(Units(True, 1e9)), f"d{i}")[3]
+           for i in range(3)] == ["34", "33", "33"])
+
+
+@case
+def figures_of_a_scenario():
+    step, = load('[vars]\nn = 4\n[[step]]\nrun = "a"\n'
+                 'figures = ["a gfn [ticks]: busy / $n", "all: n * 2"]').steps
+    judge = Judge(load('[vars]\nn = 4\n[[step]]\nrun = "a"\n'))
+    check(judge.reply(step, {"ok": True, "busy": 1000}))
+    lines = judge.table.figure_lines(Units(True, 1e9))
+    check(lines == ["a gfn  250.0 instructions", "all        8"], lines)
+    lines = judge.table.figure_lines(Units(False, 1e9))
+    check(lines[0].split() == ["a", "gfn", "0.250", "us"], lines)
+    check(not judge.reply(step, {"ok": True, "other": 1}))
+    check_in("figure a gfn", judge.complaints[0])
+    check(not judge.reply(step, {"ok": True, "busy": "much"}))
+
+
+@case
+def a_column_that_may_be_missing():
+    for dash, held in (("", False), ("-", True)):
+        step, = load(f'[[step]]\nrun = "{dash}join 1"\n'
+                     'table = "destroyed"').steps
+        judge = Judge(load('[[step]]\nrun = "a"'))
+        check(judge.reply(step, {"ok": True, "shared": 3}) == held)
 
 
 @case
