@@ -269,11 +269,108 @@ static int descend(struct fault *f)
     }
 }
 
+/* ---- the short way ----------------------------------------------------- */
+
+#define CR4_SMEP (UINT64_C(1) << 20)
+#define CR4_SMAP (UINT64_C(1) << 21)
+
+/* The shadow page of level 1 for the address, with what the links on the way
+ * give: U, W and NX. Or NULL. */
+static struct shadow_page *find_leaf_page(const struct fault *f,
+                                          uint64_t *rights)
+{
+    mfn_t at = page_mfn(f->sv->root);
+    uint64_t all = SPTE_W | SPTE_U;
+
+#pragma GCC unroll 3
+    for (unsigned shift = 39; shift > PAGE_SHIFT; shift -= 9) {
+        const uint64_t *sptes = arch_map_frame(at);
+        uint64_t spte = sptes[f->gva >> shift & (SPTES_PER_PAGE - 1)];
+
+        if ((spte & SPTE_P) == 0) {
+            return NULL;
+        }
+        all = (all & spte & (SPTE_W | SPTE_U)) | ((all | spte) & SPTE_NX);
+        at = spte_mfn(spte);
+    }
+    *rights = all;
+    return page_at(at);
+}
+
+/* Whether @all, of every entry on the way, surely allows the access. */
+static bool is_allowed(const struct fault *f, uint64_t all)
+{
+    bool is_fetch = f->access == P2M_X;
+
+    if ((f->access == P2M_W && (all & SPTE_W) == 0) ||
+        (is_fetch && (all & SPTE_NX) != 0)) {
+        return false;
+    }
+    if (f->pg.cpl == 3) {
+        return (all & SPTE_U) != 0;
+    }
+    return (all & SPTE_U) == 0 ||
+           (f->pg.cr4 & (is_fetch ? CR4_SMEP : CR4_SMAP)) == 0;
+}
+
+/*
+ * In long mode, with CR0.WP set and all tables above level 1 in sync, the
+ * links say what those hold, and only the last entry is to be read. False:
+ * not that simple, nothing done.
+ */
+static bool handle_last(struct fault *f, int *err)
+{
+    unsigned i = f->gva >> PAGE_SHIFT & (SPTES_PER_PAGE - 1);
+    struct shadow_page *sp;
+    uint64_t rights, e, bits;
+
+    if (f->role.paging != PAGING_LONG || !f->role.wp ||
+        !list_is_empty(&f->s->unsync_upper)) {
+        return false;
+    }
+    sp = find_leaf_page(f, &rights);
+    if (sp == NULL || sp->role.direct) {
+        return false;
+    }
+    e = entry_of(sp, i);
+    rights = (rights & (e | SPTE_NX)) | (e & GPTE_NX);
+    if ((e & GPTE_P) == 0 || (e & f->s->reserved) != 0 ||
+        (!f->role.nxe && (e & GPTE_NX) != 0) || !is_allowed(f, rights)) {
+        return false;
+    }
+    bits = (GPTE_A | (f->access == P2M_W ? GPTE_D : 0)) & ~e;
+    if (bits != 0) {
+        struct p2m_entry t = p2m_lookup(f->s->p2m, sp->gfn);
+
+        if ((p2m_rights(t.type, t.tracking) & P2M_W) == 0) {
+            return false;
+        }
+    }
+    f->w.gpa = e & f->s->address;
+    f->page = p2m_lookup(f->s->p2m, gpa_to_gfn(f->w.gpa));
+    f->page_rights = p2m_rights(f->page.type, f->page.tracking);
+    if ((f->access & ~f->page_rights) != 0 ||
+        (bits != 0 && !or_entry(sp->mfn, i * 8, 8, e, bits))) {
+        return false;
+    }
+    f->w.entry[0] = e | bits;
+    f->w.nr = 1;
+    page_pin(f->s, sp);
+    *err = set_leaf(f, sp, sp->sptes + i);
+    page_unpin(f->s, sp);
+    return true;
+}
+
 /* ---- all of it --------------------------------------------------------- */
 
 static int handle(struct fault *f, unsigned walk_access)
 {
-    int err = guest_walk(&f->pg, f->gva, walk_access, read_entry, f, &f->w);
+    int err;
+
+    if (likely(handle_last(f, &err))) {
+        return err;
+    }
+    err = guest_walk(&f->pg, f->gva, walk_access, read_entry, f, &f->w);
 
     if (err != 0) {
         return err;
@@ -294,10 +391,15 @@ enum shadow_result shadow_fault(struct shadow *s, struct shadow_vcpu *sv,
                                 uint32_t *pf_error)
 {
     bool is_user = (error & PF_U) != 0;
-    struct fault f = { .s = s, .sv = sv, .pg = *pg, .npf = npf,
-                       .role = role_of(pg) };
+    struct fault f;             /* not all of it zeroed: every fault's */
     int err = -ERESTART;
 
+    f.s = s;
+    f.sv = sv;
+    f.pg = *pg;
+    f.npf = npf;
+    f.role = role_of(pg);
+    f.nr_read = 0;
     f.gva = f.role.paging == PAGING_LONG ? gva : (uint32_t)gva;
     f.access = (error & PF_W) != 0 ? P2M_W
              : (error & PF_ID) != 0 ? P2M_X : P2M_R;

@@ -84,6 +84,7 @@ struct shadow {
     struct p2m_listener listener;
     unsigned phys_bits;         /* (c) */
     unsigned limit, hash_bits;  /* (c) */
+    uint64_t address, reserved; /* (c) of a 64-bit entry, by phys_bits */
     bool has_large;             /* some page of the guest's was ever large */
     bool has_left;              /* destroy: the listener is gone */
     bool tlbs_dirty;            /* some CPU may write where no spte says so */

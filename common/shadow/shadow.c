@@ -29,6 +29,8 @@ struct shadow *shadow_create(struct p2m *p, unsigned limit,
     spin_lock_init(&s->lock, LOCK_RANK_SHADOW, p->owner);
     s->p2m = p;
     s->phys_bits = phys_bits;
+    s->address = (UINT64_C(1) << phys_bits) - PAGE_SIZE;
+    s->reserved = (UINT64_C(1) << 52) - (UINT64_C(1) << phys_bits);
     s->limit = limit;
     list_init(&s->lru);
     list_init(&s->pinned);

@@ -474,7 +474,7 @@ static uint64_t check_translation(struct vcpu_model *v, unsigned n,
 static void access_memory(unsigned cpu)
 {
     struct vcpu_model *v = &m.v[cpu];
-    unsigned n = (unsigned)below(ADDRESSES);
+    unsigned n = (unsigned)below(one_in(4) ? ADDRESSES : 8);
     unsigned access = one_in(3) ? P2M_R : one_in(6) ? P2M_X : P2M_W;
     gva_t gva = address(&v->pg, n);
     struct tlb_entry *t = &v->tlb[n];
@@ -655,11 +655,11 @@ static void step(void)
     unsigned cpu = (unsigned)below(VCPUS), kind = (unsigned)below(100);
 
     m.now++;
-    if (kind < 70) {
+    if (kind < 78) {
         access_memory(cpu);
-    } else if (kind < 76) {
-        switch_mode(cpu);
     } else if (kind < 82) {
+        switch_mode(cpu);
+    } else if (kind < 88) {
         invlpg(cpu);
     } else if (kind < 96) {
         write_behind();

@@ -132,6 +132,65 @@ TEST(a_table_is_written)
     finish();
 }
 
+/* The guest may write table @gfn from now on, through page 10. */
+static void let_write(uint64_t gfn)
+{
+    *word(PT, 10) = gfn << 12 | E_P | E_W;
+    CHECK_EQ(access(0xa000, PF_W), SHADOW_RETRY);
+    CHECK(look(0xa000).w);
+}
+
+TEST(what_is_out_of_sync_is_looked_at)
+{
+    uint64_t flushes;
+
+    begin();
+    *word(PT, 5) &= ~E_U;
+    *word(PD, 1) = PT << 12 | E_P | E_W | E_U;
+    CHECK_EQ(access(0x5000, 0), SHADOW_RETRY);
+    CHECK_EQ(access(0x2000, PF_W), SHADOW_RETRY);
+    let_write(PT);
+    /* No U would leave the supervisor more under SMEP. */
+    *word(PT, 5) |= E_U;
+    CHECK_EQ(shadow_invlpg(s, &sv, &pg, 0x5000, NULL), 0);
+    CHECK(mfn_eq(look(0x5000).mfn, MFN_INVALID));
+    /* Flushed at one address, and linked where it was not. */
+    *word(PT, 2) = 0;
+    CHECK_EQ(access(0x203000, 0), SHADOW_RETRY);
+    CHECK(mfn_eq(look(0x202000).mfn, MFN_INVALID));
+    /* Another processor may still write there, and it becomes a table. */
+    *word(PD, 2) = (DATA + 2) << 12 | E_P | E_W | E_U;
+    *word(DATA + 2, 0) = (DATA + 4) << 12 | E_P | E_W | E_U;
+    flushes = shadow_stats(s)->flushes;
+    CHECK_EQ(access(0x400000, 0), SHADOW_RETRY);
+    CHECK_EQ(shadow_stats(s)->flushes, flushes + 1);
+    /* INVLPG drops upper entries wherever they are. */
+    *word(PT, 10) = 0;
+    load();
+    let_write(PD);
+    *word(PD, 2) = 0;
+    CHECK_EQ(shadow_invlpg(s, &sv, &pg, 0x5000, NULL), 0);
+    CHECK(mfn_eq(look(0x400000).mfn, MFN_INVALID));
+    finish();
+}
+
+TEST(compared_in_slices)
+{
+    struct work w = { .left = WORK_SLICE, .force_at = 2 };
+
+    begin();
+    CHECK_EQ(access(0, PF_W), SHADOW_RETRY);
+    CHECK_EQ(access(0x1000, PF_W), SHADOW_RETRY);
+    let_write(PT);
+    CHECK_EQ(shadow_load(s, &sv, &pg, &w), -ERESTART);
+    /* Between two slices the other vCPU writes what was compared. */
+    *word(PT, 0) = 0;
+    shadow_written(s, GFN(PT));
+    load();
+    CHECK(mfn_eq(look(0).mfn, MFN_INVALID));
+    finish();
+}
+
 TEST(cr0_wp_is_clear)
 {
     begin();
@@ -150,14 +209,33 @@ TEST(cr0_wp_is_clear)
     finish();
 }
 
+TEST(two_halves_of_4M)
+{
+    begin();
+    (void)test_p2m_populate(p, 515, 0);
+    pg = (struct guest_paging){ .cr0 = T_PG, .cr3 = PML4 << 12,
+                                .cr4 = T_PSE, .phys_bits = 40, .p2m = p };
+    *(uint32_t *)(void *)word(PML4, 0) = E_P | E_W | E_PS;
+    load();
+    CHECK_EQ(access(0x203000, 0), SHADOW_RETRY);
+    CHECK(!look(0x203000).w);                       /* not dirty yet */
+    CHECK_EQ(access(0x203000, PF_P | PF_W), SHADOW_RETRY);
+    CHECK(mfn_eq(look(0x203000).mfn, mfn_of(515)) && look(0x203000).w);
+    CHECK_EQ(access(0x5000, 0), SHADOW_RETRY);
+    CHECK(mfn_eq(look(0x5000).mfn, mfn_of(5)));
+    CHECK_EQ(shadow_invlpg(s, &sv, &pg, 0x5000, NULL), 1);
+    finish();
+}
+
 /* Many sptes for one gfn: 32 tables of which each maps it 16 times. */
 static void map_often(void)
 {
     for (unsigned t = 0; t < 32; t++) {
         *word(PD, t) = (uint64_t)(t == 0 ? PT : 31 + t) << 12 |
-                       E_P | E_W | E_U;
+                       E_P | E_W | E_U | E_A;
         for (unsigned i = 0; i < 16; i++) {
-            *word(t == 0 ? PT : 31 + t, i) = DATA << 12 | E_P | E_W | E_U;
+            *word(t == 0 ? PT : 31 + t, i) = DATA << 12 | E_P | E_W | E_U |
+                                              E_A | E_D;
             CHECK_EQ(access((gva_t)t << 21 | i << 12, PF_W), SHADOW_RETRY);
         }
     }
