@@ -59,6 +59,7 @@ struct add_random_state {
     uint64_t sgfn, cgfn, count, span, seed, place;
     unsigned half_bits;
     share_handle_t handle;
+    bool is_new;                /* this command has nominated it */
 };
 
 /*
@@ -105,7 +106,8 @@ static int parse_random(struct job *job, struct add_random_state *s)
     while ((UINT64_C(1) << 2 * s->half_bits) < s->span) {
         s->half_bits++;
     }
-    err = share_nominate(job->domain[0]->p2m, GFN(s->sgfn), &s->handle);
+    err = share_nominate_new(job->domain[0]->p2m, GFN(s->sgfn), &s->handle,
+                             &s->is_new);
     if (err != 0) {
         return job_fail(job, err, "source gfn %lu: %s", s->sgfn,
                         share_error(err));
@@ -127,6 +129,10 @@ static int run_add_random(struct job *job, struct work *w)
                                     s->handle, job->domain[1]->p2m,
                                     GFN(s->cgfn + offset));
             if (err != 0) {
+                if (s->is_new) {
+                    share_withdraw(job->domain[0]->p2m, GFN(s->sgfn),
+                                   s->handle);
+                }
                 job->has_done = true;
                 return job_fail(job, err, "client gfn %lu: %s",
                                 s->cgfn + offset, share_error(err));

@@ -6,6 +6,10 @@
  * for the price of a few bytes; if they look alike both are nominated, which
  * makes them read-only, and compared again. A page that somebody unshares
  * after that has a new handle, so the merge is refused and nothing is lost.
+ *
+ * A pair that is not merged after all leaves no page nominated that was not so
+ * before: what the command has nominated it withdraws, unless somebody else
+ * uses it by then.
  */
 #include <quire/arch.h>
 #include <quire/errno.h>
@@ -28,6 +32,8 @@ struct merge_state {
     enum merge_step step;
     bool merging;               /* the cursor below is in use */
     share_handle_t sh, ch;
+    bool is_new[2];             /* source, client: nominated for this pair */
+    const char *side;           /* of it, the page that an error is about */
     struct share_merge merge;
 };
 
@@ -95,15 +101,19 @@ static int hold_page(const struct domain *d, gfn_t gfn, struct frame **f)
 }
 
 /* 1: alike now; 0: not; or an error. */
-static int compare(const struct job *job, gfn_t sgfn, gfn_t cgfn)
+static int compare(struct job *job, struct merge_state *s, gfn_t sgfn,
+                   gfn_t cgfn)
 {
     struct frame *a, *b;
     const void *pa, *pb;
-    int same, err = hold_page(job->domain[0], sgfn, &a);
+    int same, err;
 
+    s->side = "the source's: ";
+    err = hold_page(job->domain[0], sgfn, &a);
     if (err != 0) {
         return err;
     }
+    s->side = "the client's: ";
     err = hold_page(job->domain[1], cgfn, &b);
     if (err != 0) {
         frame_put(a);
@@ -127,13 +137,33 @@ static int nominate_both(struct job *job, struct merge_state *s, gfn_t sgfn,
 
     s->sh = s->shandle;
     s->ch = s->chandle;
+    s->side = "the source's: ";
     if (s->sh == 0) {
-        err = share_nominate(job->domain[0]->p2m, sgfn, &s->sh);
+        err = share_nominate_new(job->domain[0]->p2m, sgfn, &s->sh,
+                                 &s->is_new[0]);
     }
-    if (err == 0 && s->ch == 0) {
-        err = share_nominate(job->domain[1]->p2m, cgfn, &s->ch);
+    if (err == 0 && s->ch == 0 && job->domain[0] == job->domain[1] &&
+        gfn_eq(sgfn, cgfn)) {
+        s->ch = s->sh;          /* one page: nominated once */
+    } else if (err == 0 && s->ch == 0) {
+        s->side = "the client's: ";
+        err = share_nominate_new(job->domain[1]->p2m, cgfn, &s->ch,
+                                 &s->is_new[1]);
     }
     return err;
+}
+
+/* The pair is done with; if it @failed, so are its nominations. */
+static void end_pair(struct job *job, struct merge_state *s, gfn_t sgfn,
+                     gfn_t cgfn, bool failed)
+{
+    if (failed && s->is_new[0]) {
+        share_withdraw(job->domain[0]->p2m, sgfn, s->sh);
+    }
+    if (failed && s->is_new[1]) {
+        share_withdraw(job->domain[1]->p2m, cgfn, s->ch);
+    }
+    s->is_new[0] = s->is_new[1] = false;
 }
 
 /* Decide whether these two are to be merged: 1, 0 or an error. Preemptible:
@@ -150,7 +180,7 @@ static int prepare(struct job *job, struct merge_state *s, gfn_t sgfn,
             result = err == 0 ? 1 : err;
             units = UNITS_PER_NOMINATE;
         } else if (s->equal) {
-            result = compare(job, sgfn, cgfn);
+            result = compare(job, s, sgfn, cgfn);
             units = UNITS_PER_COMPARE;
         }
         if (result == 1) {
@@ -175,14 +205,17 @@ static int merge_one(struct job *job, gfn_t sgfn, uint64_t i, struct work *w)
             return err;
         }
         s->step = COMPARE;
+        if (err != 1) {
+            end_pair(job, s, sgfn, cgfn, true);
+        }
         if (err == 0) {
             s->unequal++;
             s->source.good--;   /* range_run() counts what went well */
             return 0;
         }
         if (err < 0) {
-            return job_fail(job, err, "gfn %lu with %lu: %s", sgfn.n, cgfn.n,
-                            share_error(err));
+            return job_fail(job, err, "gfn %lu with %lu: %s%s", sgfn.n,
+                            cgfn.n, s->side, share_error(err));
         }
         s->merging = true;
         memset(&s->merge, 0, sizeof(s->merge));
@@ -193,6 +226,7 @@ static int merge_one(struct job *job, gfn_t sgfn, uint64_t i, struct work *w)
         return err;
     }
     s->merging = false;
+    end_pair(job, s, sgfn, cgfn, err != 0);
     if (err == -EEXIST && s->equal) {
         s->already++;
         s->source.good--;

@@ -1,5 +1,6 @@
 /* cmd_populate.c - populate and depopulate: frames into holes, and back. */
 #include <quire/errno.h>
+#include <quire/owner.h>
 
 #include "job.h"
 
@@ -8,13 +9,22 @@
 static int populate_one(struct job *job, gfn_t gfn, uint64_t i,
                         struct work *w)
 {
+    const struct owner *o = owner_get(job->domain[0]->id);
     uint64_t one = 0;
+    int err;
 
     (void)i, (void)w;
     if (p2m_lookup(job->domain[0]->p2m, gfn).type != p2m_invalid) {
         return job_fail(job, -EEXIST, "gfn %lu: is not a hole", gfn.n);
     }
-    return domain_populate(job->domain[0], gfn, 1, &one, NULL);
+    err = domain_populate(job->domain[0], gfn, 1, &one, NULL);
+    if (err != -ENOMEM) {
+        return err;
+    }
+    return o->pages >= o->max_pages ?
+        job_fail(job, err, "gfn %lu: the domain is at its own limit of %lu "
+                 "frames: raise it with set-max", gfn.n, o->max_pages) :
+        job_fail(job, err, "gfn %lu: the machine has no free memory", gfn.n);
 }
 
 static int depopulate_one(struct job *job, gfn_t gfn, uint64_t i,

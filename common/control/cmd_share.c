@@ -100,7 +100,7 @@ struct add_state {
     struct range range;         /* the client's gfns */
     uint64_t sgfn;
     share_handle_t handle;
-    bool ready;
+    bool ready, is_new;         /* is_new: this command has nominated it */
 };
 
 static int parse_add(struct job *job, struct add_state *s)
@@ -122,7 +122,8 @@ static int parse_add(struct job *job, struct add_state *s)
         return err;
     }
     if (s->handle == 0) {
-        err = share_nominate(source, GFN(s->sgfn), &s->handle);
+        err = share_nominate_new(source, GFN(s->sgfn), &s->handle,
+                                 &s->is_new);
         if (err != 0) {
             return job_fail(job, err, "source gfn %lu: %s", s->sgfn,
                             share_error(err));
@@ -149,6 +150,9 @@ static int run_add_physmap(struct job *job, struct work *w)
         reply_number(&job->reply, "added", job->done);
         reply_number(&job->reply, "handle", s->handle);
     } else if (err != -ERESTART) {
+        if (s->is_new) {
+            share_withdraw(job->domain[0]->p2m, GFN(s->sgfn), s->handle);
+        }
         job->has_done = true;
         job_fail(job, err, "client gfn %lu: %s",
                  s->range.gfn.n + job->done * s->range.stride,

@@ -267,15 +267,27 @@ static int share_single(struct p2m *sp, gfn_t sgfn, struct p2m *cp, gfn_t cgfn,
     int err = 0;
 
     if (!r->merge.started) {
-        err = share_nominate(sp, sgfn, &r->sh);
-        if (err == 0) {
-            err = share_nominate(cp, cgfn, &r->ch);
+        r->is_new[0] = r->is_new[1] = false;
+        err = share_nominate_new(sp, sgfn, &r->sh, &r->is_new[0]);
+        if (err == 0 && sp == cp && gfn_eq(sgfn, cgfn)) {
+            r->ch = r->sh;      /* one page: nominated once */
+        } else if (err == 0) {
+            err = share_nominate_new(cp, cgfn, &r->ch, &r->is_new[1]);
         }
     }
     if (err == 0) {
         err = share_frames(sp, sgfn, r->sh, cp, cgfn, r->ch, &r->merge, w);
     }
-    if (err == -ERESTART || err == -ENOMEM || err == -ESRCH) {
+    if (err == -ERESTART) {
+        return err;
+    }
+    if (err != 0 && r->is_new[0]) {
+        share_withdraw(sp, sgfn, r->sh);
+    }
+    if (err != 0 && r->is_new[1]) {
+        share_withdraw(cp, cgfn, r->ch);
+    }
+    if (err == -ENOMEM || err == -ESRCH) {
         return err;
     }
     r->shared += err == 0;

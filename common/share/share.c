@@ -65,7 +65,9 @@ static int make_shared(struct p2m_batch *b, gfn_t gfn,
     return 0;
 }
 
-int share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h)
+/* @for_whom: a new one's mark, until somebody else nominates it. */
+static int nominate(struct p2m *p, gfn_t gfn, domid_t for_whom,
+                    share_handle_t *h, bool *is_new)
 {
     struct shared_frame *sf;
     struct p2m_batch b;
@@ -75,9 +77,9 @@ int share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h)
     p2m_batch_begin(&b, p);
     e = p2m_batch_lookup(&b, gfn);
     sf = shared_frame_at(&e);
+    *is_new = sf == NULL;
     if (sf != NULL) {
-        atomic_store_explicit(&sf->made_for, DOMID_INVALID,
-                              memory_order_relaxed);
+        for_whom = DOMID_INVALID;
         *h = sf->link.handle;
         err = 0;
     } else {
@@ -85,9 +87,27 @@ int share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h)
         if (err == 0) {
             err = make_shared(&b, gfn, &e, h);
         }
+        sf = err == 0 ? mfn_to_frame(e.mfn)->user : NULL;
+    }
+    if (sf != NULL) {
+        atomic_store_explicit(&sf->made_for, for_whom, memory_order_relaxed);
     }
     p2m_batch_end(&b);
     return err;
+}
+
+int share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h)
+{
+    bool is_new;
+
+    return nominate(p, gfn, DOMID_INVALID, h, &is_new);
+}
+
+/* No domain is its own fork: the mark is its own id. */
+int share_nominate_new(struct p2m *p, gfn_t gfn, share_handle_t *h,
+                       bool *is_new)
+{
+    return nominate(p, gfn, p->owner, h, is_new);
 }
 
 int share_debug_gfn(struct p2m *p, gfn_t gfn, struct share_info *info)

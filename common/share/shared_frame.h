@@ -34,8 +34,9 @@ struct shared_frame {
     _Atomic uint32_t refs;  /* (a) one while linked, one each who looks */
     uint8_t role;           /* [page] enum shared_role */
     _Atomic uint8_t scan;   /* (a) the scanner's marks; scanner.h */
-    _Atomic domid_t made_for;   /* (a) a fork, and nobody has nominated it
-                             * since; DOMID_INVALID: not so */
+    _Atomic domid_t made_for;   /* (a) a fork, or a command of the sharer's own
+                             * (its id), and nobody has nominated it since;
+                             * DOMID_INVALID: not so */
 };
 static_assert(sizeof(struct shared_frame) == 64, "64 bytes a shared frame");
 

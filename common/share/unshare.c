@@ -124,6 +124,26 @@ int share_unshare(struct p2m *p, gfn_t gfn)
     return err;
 }
 
+void share_withdraw(struct p2m *p, gfn_t gfn, share_handle_t h)
+{
+    struct shared_frame *sf;
+    struct p2m_entry e;
+    struct p2m_slot s;
+    int err;
+
+    spin_lock(&p->lock);
+    e = p2m_lookup_locked(p, gfn);
+    sf = shared_frame_at(&e);
+    if (sf != NULL && sf->link.handle == h && sf->made_for == p->owner &&
+        is_last(sf)) {
+        p2m_slot_find(&s, p, gfn);
+        /* Taken back, or a sharer has come: it is shared, which is as good. */
+        err = take_frame(&s, sf);
+        (void)err;
+    }
+    spin_unlock(&p->lock);
+}
+
 /* Reads and fetches are allowed, so p2m_fault() has let them go on. */
 enum p2m_fault_result share_fault(const struct p2m_slot *s, struct npf *f,
                                   mfn_t mfn)

@@ -36,6 +36,13 @@ void share_init(uint64_t seed, enum rmap_form form);
 
 /** share_nominate() - idempotent: an already shared gfn gives its handle. */
 int must_check share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h);
+/** share_nominate_new() - the same; *@is_new: it was private before. If nothing
+ *  comes of it, share_withdraw() undoes it. */
+int must_check share_nominate_new(struct p2m *p, gfn_t gfn,
+                                  share_handle_t *h, bool *is_new);
+/** share_withdraw() - undo a nomination that was new, unless somebody else uses
+ *  it by now: has nominated it too, or shares it. */
+void share_withdraw(struct p2m *p, gfn_t gfn, share_handle_t h);
 /** share_handle() - the handle of a shared gfn; -ENOENT/-EINVAL if not. */
 int must_check share_handle(struct p2m *p, gfn_t gfn, share_handle_t *h);
 
@@ -74,6 +81,7 @@ struct share_range {        /* cursor of share_range(); zero it, keep it */
     uint64_t already;           /* one frame before */
     uint64_t refused;           /* cannot be shared: a hole, no RAM, in use */
     share_handle_t sh, ch;      /* the pair under way, if ... */
+    bool is_new[2];             /* source, client: nominated for it */
     struct share_merge merge;   /* ... this has started */
 };
 /**

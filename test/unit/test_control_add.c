@@ -54,3 +54,39 @@ TEST(add_random)
     ASK_FAILS("add-random a 5000 b 4096", "ENOENT", "source gfn 5000");
     finish(before);
 }
+
+static bool is_private(const char *domain, unsigned gfn)
+{
+    char line[64];
+
+    snprintf(line, sizeof(line), "debug-gfn %s gfn=%u", domain, gfn);
+    return strstr(ask(line), "\"ram_rw\"") != NULL;
+}
+
+/* What a command has nominated in vain is private again. */
+TEST(failures_leave_no_page_nominated)
+{
+    uint64_t before = boot();
+
+    ASK_OK("create name=c mem=1M paused=1 group=7");
+    ASK_FAILS("add-physmap a 1 c 4096", "EPERM", "trust");
+    ASK_FAILS("add-physmap a 1 b 5", "EBUSY", "hole");
+    ASK_FAILS("add-random a 1 c 4096", "EPERM", "trust");
+    ASK_FAILS("share a 1 c 1", "EPERM", "trust");
+    ASK_FAILS("share a 1 b 4096", "ENOENT", "client");
+    ASK_FAILS("share a 4096 b 1", "ENOENT", "source's: a hole");
+    ASK_FAILS("share a 1 a 1", "EEXIST", "same");
+    ASK_FAILS("share a 1 b 1 shandle=12345", "ENOEXEC", "stale");
+    CHECK_EQ(field(ask("range-share a 1 b 4096"), "refused"), 1);
+    CHECK_EQ(field(ask("range-share a 1 a 1"), "already"), 1);
+    CHECK(is_private("a", 1) && is_private("b", 1) && is_private("c", 1));
+    /* Another's nomination stays, and so does what is shared. */
+    ASK_OK("nominate a gfn=2");
+    ASK_FAILS("share a 2 c 2", "EPERM", "trust");
+    CHECK(!is_private("a", 2) && is_private("c", 2));
+    ASK_OK("populate b gfn=4098");
+    ASK_FAILS("add-physmap a 3 b 4096 count=9", "EBUSY", "gfn 4098");
+    CHECK(!is_private("a", 3));
+    ASK_OK("destroy c");
+    finish(before);
+}
