@@ -19,7 +19,7 @@ import bench_share
 import run as run_command
 from bench_cell import Cell, Skip, measure
 from bench_tables import by_bench, text
-from build import build
+from build import build, made_with
 from errors import UserError
 
 SUITES = {
@@ -56,7 +56,8 @@ def add_arguments(p):
     p.add_argument("--frames", metavar="LIST",
                    help="of " + ",".join(bench_destroy.FRAMES))
     p.add_argument("--timeout", type=float, default=TIMEOUT,
-                   help="seconds of wall time a cell may take")
+                   help="seconds of wall time a cell may take; "
+                   f"{TIMEOUT:.0f}")
     p.add_argument("--no-build", action="store_true",
                    help="measure what has been built")
 
@@ -68,8 +69,10 @@ def _check(args):
                         status=2)
     for option, takers in OPTIONS.items():
         if getattr(args, option) is not None and args.bench not in takers:
-            raise UserError(f"bench {args.bench} takes no --{option}: "
-                            f"{' and '.join(takers)} do", status=2)
+            who = f"{numbers.join_words(takers)} " \
+                + ("do" if len(takers) > 1 else "does")
+            raise UserError(f"bench {args.bench} takes no --{option}: {who}",
+                            status=2)
     if args.cpus is not None and not 1 <= args.cpus <= 15:
         raise UserError(f"--cpus {args.cpus}: 1 to 15", status=2)
     if args.timeout <= 0:
@@ -196,8 +199,8 @@ def measure_all(cells, timeout):
 
 
 def document(bench, version, rows):
-    return {"bench": bench, "version": version, "unit": "instructions",
-            "rows": rows}
+    return {"bench": bench, "version": version, **made_with(),
+            "unit": "instructions", "rows": rows}
 
 
 def bench(args):

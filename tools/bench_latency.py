@@ -40,12 +40,18 @@ OPERATIONS = [
     ("fork", "fork a name=f"),
     ("fork_reset", "fork-reset f"),
     ("destroy_fork", "destroy f"),
+    ("set_max", "set-max d max=128M"),
+    ("set_oom", "set-oom all policy=kill"),
     ("destroy_sharers", "destroy c"),
     ("destroy_half_shared", "destroy b"),
     ("destroy_last_sharers", "destroy a"),
     ("destroy_private", "destroy d"),
     ("destroy_2M_pages", "destroy e"),
     ("destroy_1G_page", "destroy g"),
+    # All pages of two domains are zeros: each is seen, then merged.
+    ("create_scanned", "create name=z{i} mem=16M count=2 scan=1 paused=1"),
+    ("scan", "scan run=1 pages_to_scan=1000000 sleep_millisecs=1 wait=3"),
+    ("scan_unmerge", "scan run=2 timeout_ms=60000"),
 ]
 
 

@@ -34,6 +34,12 @@ def parse_choices(what, text, allowed):
     return chosen
 
 
+def join_words(words):
+    """a; a and b; a, b and c."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]
+                        if len(words) > 1 else words)
+
+
 def parse_percent(text):
     """2% or 0.5%: a fraction."""
     found = re.match(r"^(\d+(?:\.\d+)?)%?$", text.strip())

@@ -18,14 +18,18 @@ MAX_CPUS = 16
 MIN_MEMORY = 64 << 20
 
 
-def _machine_options(parser):
-    parser.add_argument("--cpus", type=int, help="1 to 16")
-    parser.add_argument("--mem", help="the machine's RAM: 512M, 8G")
+def _machine_options(parser, cpus="1", memory="1G", timeout="120"):
+    """@cpus ...: the defaults, in words."""
+    parser.add_argument("--cpus", type=int,
+                        help=f"1 to 16; default: {cpus}")
+    parser.add_argument("--mem", metavar="SIZE", help="the machine's RAM: "
+                        f"512M, 8G; default: {memory}")
     parser.add_argument("--icount", action="store_true",
                         help="count instructions: every run is identical")
     parser.add_argument("--debug", action="store_true",
                         help="the debug build: assertions, poisoned frames")
-    parser.add_argument("--timeout", type=float, help="seconds")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS",
+                        help=f"of wall time; default: {timeout}")
     parser.add_argument("--log", metavar="FILE", help="keep the log there")
     parser.add_argument("--no-build", action="store_true",
                         help="run what has been built")
@@ -44,11 +48,12 @@ def parser():
     p.add_argument("--json", metavar="FILE", help="everything, for machines")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                    help="change a variable of the scenario")
-    _machine_options(p)
+    _machine_options(p, "the scenario's, or 1", "the scenario's, or 1G",
+                     "the scenario's, or 60")
     commands.add_parser("scenarios", help="list the scenarios")
     p = commands.add_parser("shell", help="talk to a machine")
     p.add_argument("--socket", help="where the control channel listens")
-    _machine_options(p)
+    _machine_options(p, timeout="86400, a day")
     p = commands.add_parser("exec", help="commands in, JSON lines out")
     p.add_argument("command", nargs="*", help="one command each, quoted")
     p.add_argument("-f", dest="file", metavar="FILE",

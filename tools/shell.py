@@ -1,5 +1,5 @@
 """`quire shell`: the control channel by hand, with history, completion and
-help. Lines that begin with ! are the shell's own: !log [N], !quit."""
+help. exit, quit and lines that begin with ! are the shell's own."""
 
 import json
 import os
@@ -13,7 +13,8 @@ from qemu import tail
 
 HISTORY = pathlib.Path(os.environ.get("QUIRE_HISTORY", "~/.quire_history"))
 OWN = {"!log": "!log [N]: the machine's last lines",
-       "!quit": "!quit (or end of file): shut the machine down"}
+       "exit": "exit, quit (or end of file): shut the machine down"}
+LEAVE = ("exit", "quit", "!quit")
 WIDE = 100                      # a reply shorter than this stays on a line
 
 
@@ -44,6 +45,36 @@ class Completer:
         return found[state] if state < len(found) else None
 
 
+def _word(value):
+    """A field's value in a line or a cell: no quotes, no braces."""
+    if isinstance(value, str):
+        return value or "-"
+    if isinstance(value, dict):
+        return " ".join(f"{k}={_word(v)}" for k, v in value.items()) or "-"
+    if isinstance(value, list):
+        return " ".join(_word(v) for v in value) or "-"
+    return json.dumps(value)
+
+
+def _table(objects):
+    """A list of objects as lines under headings, numbers to the right."""
+    heads = list(dict.fromkeys(key for o in objects for key in o))
+    rows = [[_word(o[h]) if h in o else "-" for h in heads] for o in objects]
+    right = [all(isinstance(o.get(h, 0), int) for o in objects)
+             for h in heads]
+    widths = [max(len(row[i]) for row in [heads, *rows])
+              for i in range(len(heads))]
+    return ["  ".join(cell.rjust(w) if to_right else cell.ljust(w)
+                      for cell, w, to_right in zip(row, widths, right)
+                      ).rstrip() for row in [heads, *rows]]
+
+
+def _help(commands):
+    return "\n".join(f"{c['name']} {c['arguments']}".rstrip()
+                     + f"\n    {c['help']}"
+                     for c in sorted(commands, key=lambda c: c["name"]))
+
+
 def show(reply):
     """A reply as people read it."""
     if not reply["ok"]:
@@ -52,19 +83,19 @@ def show(reply):
         return f"{error['code']}: {error['message']}{done}"
     rest = {k: v for k, v in reply.items() if k != "ok"}
     if "commands" in rest:
-        return "\n".join(f"{c['name']} {c['arguments']}\n    {c['help']}"
-                         for c in rest["commands"])
+        return _help(rest["commands"])
     if not rest:
         return "ok"
-    flat = ", ".join(f"{k} {json.dumps(v)}" for k, v in rest.items())
-    if len(flat) < WIDE:
-        return flat
-    lists = [k for k, v in rest.items() if isinstance(v, list) and v]
-    lines = [f"{k:20} {json.dumps(v)}" for k, v in rest.items()
-             if k not in lists]
-    for key in lists:
-        lines.append(f"{key}:")
-        lines += [f"    {json.dumps(member)}" for member in rest[key]]
+    tables = {k: v for k, v in rest.items() if isinstance(v, list) and v
+              and all(isinstance(member, dict) for member in v)}
+    plain = {k: v for k, v in rest.items() if k not in tables}
+    flat = ", ".join(f"{k} {_word(v)}" for k, v in plain.items())
+    wide = max((len(k) for k in plain), default=0)
+    lines = [flat] if plain and len(flat) < WIDE else \
+        [f"{k.ljust(wide)}  {_word(v)}" for k, v in plain.items()]
+    for key, objects in tables.items():
+        lines += ([f"{key}:"] if plain or len(tables) > 1 else []) \
+            + _table(objects)
     return "\n".join(lines)
 
 
@@ -92,7 +123,7 @@ def _save_history():
 def own_command(machine, line):
     """One of the shell's own; False: it is time to go."""
     words = line.split()
-    if words[0] == "!quit":
+    if words[0] in LEAVE:
         return False
     if words[0] == "!log":
         lines = int(words[1]) if words[1:] and words[1].isdigit() else 20
@@ -116,7 +147,7 @@ def shell(machine):
     """Until end of file; the exit status."""
     _setup(machine)
     print("Quire is up. help lists the commands, Tab completes, "
-          "end of file ends it.")
+          "exit ends it.")
     prompt = "quire> " if sys.stdin.isatty() else ""
     try:
         while True:
@@ -127,7 +158,7 @@ def shell(machine):
             except KeyboardInterrupt:
                 print()         # the line is dropped, the session goes on
                 continue
-            if line.startswith("!"):
+            if line.startswith("!") or line.strip() in LEAVE:
                 if not own_command(machine, line):
                     break
             elif has_reply(line):

@@ -68,10 +68,50 @@ def shell_by_a_pipe():
         "help join\n"))
     check(status == 0, err)
     check_in("domain 0", out)
-    check_in('"name": "a"', out)
+    check_in("domain  name  state", out)
     check_in("ENOSYS: there is no command nonsense", out)
-    check_in("!quit", out)
+    check_in("exit, quit", out)
     check_in("join JOB", out)
+
+
+@case
+def shell_is_left_by_a_word():
+    for word in ("exit", " quit ", "!quit"):
+        status, out, err = quire("shell", *SMALL, "--no-build",
+                                 text=f"version\n{word}\nlist\n")
+        check(status == 0 and "version" in out, err)
+        check("domains" not in out and "ENOSYS" not in out, out)
+
+
+@case
+def shell_shows_tables():
+    from shell import show
+    text = show({"ok": True, "free_frames": 7, "cpus": [
+        {"cpu": 0, "longest_ticks": 12345, "what": "create"},
+        {"cpu": 11, "what": ""}], "gfns": {"ram_rw": 2}, "list": [1, 2]})
+    check(text.splitlines() == [
+        "free_frames 7, gfns ram_rw=2, list 1 2", "cpus:",
+        "cpu  longest_ticks  what", "  0          12345  create",
+        " 11              -  -"], text)
+    check(show({"ok": True, "domains": []}) == "domains -")
+    check(show({"ok": True}) == "ok")
+    long = show({"ok": True, "a": "x" * 100, "bc": 1})
+    check(long == "a   " + "x" * 100 + "\nbc  1", long)
+    check(show({"ok": False, "error": {"code": "EINVAL", "message": "no",
+                                       "done": 3}}) == "EINVAL: no (3 done)")
+    text = show({"ok": True, "commands": [
+        {"name": "b", "arguments": "", "help": "x"},
+        {"name": "a", "arguments": "N", "help": "y"}]})
+    check(text == "a N\n    y\nb\n    x", text)
+
+
+@case
+def help_tells_the_defaults():
+    for what, words in (("run", "the scenario's, or 1G"), ("exec", "120"),
+                        ("shell", "86400")):
+        status, out, _ = quire(what, "--help")
+        check(status == 0)
+        check_in(words, " ".join(out.split()))
 
 
 @case
