@@ -81,6 +81,10 @@ int p2m_batch_reserve(struct p2m_batch *b, gfn_t gfn, uint64_t nr,
     if (b->p2m->no_users) {
         return -ESRCH;
     }
+    if (order == P2M_ORDER_4K && npt_index(gfn.n, 1) + nr <= NPT_ENTRIES &&
+        p2m_batch_has_leaf(b, gfn)) {
+        return 0;           /* the usual: one table, and it is there */
+    }
     missing = count_missing(root, gfn.n, gfn.n + nr - 1,
                             1 + order / NPT_BITS);
     if (missing > page_nr_free()) {

@@ -24,6 +24,9 @@ static inline void counter_add(_Atomic uint64_t *c, uint64_t delta)
     atomic_store_explicit(c, now + delta, memory_order_relaxed);
 }
 
+/** p2m_batch_has_leaf() - whether @gfn has a level 1 table; it is remembered
+ *  for what comes next. */
+bool p2m_batch_has_leaf(struct p2m_batch *b, gfn_t gfn);
 /** p2m_batch_notify() - tell the listeners of the stretch changed so far. */
 void p2m_batch_notify(struct p2m_batch *b);
 

@@ -144,6 +144,11 @@ static struct p2m_table *find_leaf(struct p2m_batch *b, uint64_t gfn)
     return b->leaf;
 }
 
+bool p2m_batch_has_leaf(struct p2m_batch *b, gfn_t gfn)
+{
+    return find_leaf(b, gfn.n) != NULL;
+}
+
 struct p2m_entry p2m_batch_lookup(struct p2m_batch *b, gfn_t gfn)
 {
     const struct p2m_table *t = find_leaf(b, gfn.n);

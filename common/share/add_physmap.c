@@ -37,7 +37,7 @@ static int add_one(struct p2m_batch *b, struct shared_frame *sf, gfn_t gfn)
 {
     int err;
 
-    if (p2m_lookup_locked(b->p2m, gfn).type != p2m_invalid) {
+    if (p2m_batch_lookup(b, gfn).type != p2m_invalid) {
         return -EBUSY;
     }
     err = shared_frame_hold(sf);

@@ -48,7 +48,7 @@ static int add_one(struct p2m_batch *b, const struct held *h, gfn_t gfn)
     struct shared_frame *sf = h->sf;
     int err = 0;
 
-    if (p2m_lookup_locked(b->p2m, gfn).type != p2m_invalid) {
+    if (p2m_batch_lookup(b, gfn).type != p2m_invalid) {
         return -EBUSY;
     }
     spin_lock(&sf->lock);
