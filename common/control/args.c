@@ -9,37 +9,51 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-static bool is_key_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
-}
+/* What a character means to the parser. */
+enum { C_OTHER, C_KEY, C_BLANK, C_QUOTE, C_ESCAPE, C_EQUALS, C_END };
+
+static const uint8_t class_of[256] = {
+    ['\0'] = C_END, [' '] = C_BLANK, ['\t'] = C_BLANK, ['"'] = C_QUOTE,
+    ['\\'] = C_ESCAPE, ['='] = C_EQUALS, ['_'] = C_KEY,
+    ['0' ... '9'] = C_KEY, ['a' ... 'z'] = C_KEY,
+};
 
 /*
  * Cut the next token off *@from; quotes and escapes are resolved by moving
- * the text down over them. *@eq is the first unquoted '=' after a key.
+ * the text down over them. *@eq is the first unquoted '=' after a key. Most
+ * characters are plain ones, and lines may be long: those go by in a short
+ * loop.
  */
 static int next_token(char **from, char **token, char **eq, const char **why)
 {
     char *in = *from, *out = *from;
     bool quoted = false, key = true;
+    uint8_t class;
 
     *token = out;
     *eq = NULL;
-    while (*in != '\0' && (quoted || !is_blank(*in))) {
-        char c = *in++;
-        if (c == '"') {
+    for (;;) {
+        while ((class = class_of[(uint8_t)*in]) <= C_KEY) {
+            key &= class;
+            *out++ = *in++;
+        }
+        if (class == C_END || (class == C_BLANK && !quoted)) {
+            break;
+        }
+        if (class == C_QUOTE) {
             quoted = !quoted;
             key = key && *eq != NULL;
+            in++;
             continue;
         }
-        if (c == '\\' && quoted && (*in == '"' || *in == '\\')) {
-            c = *in++;
-        } else if (c == '=' && key && *eq == NULL && out > *token) {
+        if (class == C_ESCAPE && quoted && (in[1] == '"' || in[1] == '\\')) {
+            in++;
+        } else if (class == C_EQUALS && key && *eq == NULL && out > *token) {
             *eq = out;
-        } else if (*eq == NULL) {
-            key = key && is_key_char(c);
+        } else {
+            key = false;
         }
-        *out++ = c;
+        *out++ = *in++;
     }
     if (quoted) {
         *why = "a quote is not closed";

@@ -10,6 +10,8 @@
 
 #include "job.h"
 
+#define BYTES_A_POLL 100        /* each takes a port read or two */
+
 static struct {
     const char *batch;          /* what is left of it, or NULL */
     const char *batch_end;
@@ -72,7 +74,7 @@ static void end_line(void)
     channel.used = 0;
     if (channel.too_long) {
         channel.too_long = false;
-        job_refuse(job, -E2BIG, "a line has at most 8191 bytes");
+        job_refuse(job, -E2BIG, "a line has at most 1023 bytes");
     } else if (!is_comment(job->line)) {
         job_start(job, true, 0);
     }
@@ -108,13 +110,14 @@ static int next_byte(void)
     arch_die(channel.failed);
 }
 
-void control_poll(void)
+bool control_poll(void)
 {
     struct job *job = &job_foreground;
     int state = atomic_load_explicit(&job->state, memory_order_acquire);
+    unsigned taken = 0;
 
     if (state == JOB_RUNNING) {
-        return;
+        return false;
     }
     if (state == JOB_DONE) {
         channel.failed |= channel.batch != NULL && job->error != 0;
@@ -125,13 +128,19 @@ void control_poll(void)
         }
     }
     do {
-        int c = next_byte();
+        int c;
+
+        if (taken++ == BYTES_A_POLL) {
+            return true;
+        }
+        c = next_byte();
         if (c < 0) {
-            return;
+            return false;
         }
         take_byte((char)c);
     } while (atomic_load_explicit(&job->state, memory_order_relaxed) ==
              JOB_FREE);
+    return false;
 }
 
 /* Whoever is at the other end need not guess when to begin. */

@@ -22,7 +22,7 @@
 #include "reply.h"
 
 #define NR_JOBS 16              /* in the background, numbered from 1 */
-#define JOB_LINE_MAX 8192       /* bytes of a line, its end included */
+#define JOB_LINE_MAX 1024       /* bytes of a line, its end included */
 #define JOB_STATE_BYTES 2048
 #define JOB_DOMAINS 2
 #define JOB_POLL_US 200         /* how often a waiting command looks */

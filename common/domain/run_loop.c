@@ -28,7 +28,7 @@
 
 #define TURN_US 100
 
-static void (*control_hook)(void);
+static bool (*control_hook)(void);
 static _Atomic uint64_t latency_epoch;
 
 static const char *const exit_names[NR_EXIT_REASONS] = {
@@ -40,7 +40,7 @@ static const char *const exit_names[NR_EXIT_REASONS] = {
     [EXIT_INVALID] = "invalid", [EXIT_UNDEFINED] = "undefined",
 };
 
-void run_loop_set_poll(void (*fn)(void))
+void run_loop_set_poll(bool (*fn)(void))
 {
     control_hook = fn;
 }
@@ -177,7 +177,7 @@ bool run_loop_once(void)
     account(c, arch_now() - start, "timers", 0);
     if (arch_cpu() == 0 && control_hook != NULL) {
         start = arch_now();
-        control_hook();
+        is_busy |= control_hook();
         account(c, arch_now() - start, "control", 0);
     }
     if (arch_cpu() == 0) {

@@ -12,5 +12,6 @@
 #define QUIRE_VERSION "0.1"
 
 void control_init(const char *batch, size_t batch_len);
-/** control_poll() - CPU 0's run loop: take bytes that have come. Cheap. */
-void control_poll(void);
+/** control_poll() - CPU 0's run loop: take some of the bytes that have come.
+ *  True: there may be more. */
+bool control_poll(void);

@@ -15,8 +15,8 @@
 
 void sched_init(void);                  /* once, before any other */
 /** run_loop_set_poll() - @fn is called by CPU 0 in each pass: the control
- *  channel's, which this layer may not name. */
-void run_loop_set_poll(void (*fn)(void));
+ *  channel's, which this layer may not name. True: it has more to do. */
+void run_loop_set_poll(bool (*fn)(void));
 _Noreturn void run_loop(void);          /* each CPU, after boot */
 /** run_loop_once() - one pass; false if there was nothing to do. Host tests. */
 bool run_loop_once(void);
