@@ -580,6 +580,9 @@ TEST(a_batch_of_long_comments)
     char log[4096];
 
     memset(text, '#', sizeof(text));
+    for (size_t i = 1000; i < sizeof(text); i += 1000) {
+        text[i] = '\n';         /* a line has its limit */
+    }
     memcpy(text + sizeof(text) - 10, "\nversion\n", 10);
     CHECK_EQ(host_run_until_death(run_batch, text, log, sizeof(log)), 0);
 }
