@@ -77,7 +77,7 @@ static int nominate(struct p2m *p, gfn_t gfn, domid_t for_whom,
     p2m_batch_begin(&b, p);
     e = p2m_batch_lookup(&b, gfn);
     sf = shared_frame_at(&e);
-    *is_new = sf == NULL;
+    *is_new = false;
     if (sf != NULL) {
         for_whom = DOMID_INVALID;
         *h = sf->link.handle;
@@ -87,6 +87,7 @@ static int nominate(struct p2m *p, gfn_t gfn, domid_t for_whom,
         if (err == 0) {
             err = make_shared(&b, gfn, &e, h);
         }
+        *is_new = err == 0;
         sf = err == 0 ? mfn_to_frame(e.mfn)->user : NULL;
     }
     if (sf != NULL) {

@@ -41,7 +41,8 @@ int must_check share_nominate(struct p2m *p, gfn_t gfn, share_handle_t *h);
 int must_check share_nominate_new(struct p2m *p, gfn_t gfn,
                                   share_handle_t *h, bool *is_new);
 /** share_withdraw() - undo a nomination that was new, unless somebody else uses
- *  it by now: has nominated it too, or shares it. */
+ *  it by now (has nominated it too, or shares it), or its domain is above its
+ *  limit. */
 void share_withdraw(struct p2m *p, gfn_t gfn, share_handle_t h);
 /** share_handle() - the handle of a shared gfn; -ENOENT/-EINVAL if not. */
 int must_check share_handle(struct p2m *p, gfn_t gfn, share_handle_t *h);

@@ -403,14 +403,25 @@ static void do_add(void)
     }
 }
 
+/* Nominated for a pair that failed, if it @was_private: private again, if its
+ * domain is not above its limit. */
+static void withdraw(struct cell *x, bool was_private)
+{
+    if (was_private && has_room((unsigned)(x - m.cell[0]) / GFNS)) {
+        x->kind = PRIVATE;
+    }
+}
+
 /* One pair of a range: as nominate, nominate and share would have it, but
  * that a private client joins even the source of a merge. */
 static void pair_shared(struct cell *s, struct cell *c, uint64_t n[3])
 {
+    bool was_private[2] = { s->kind == PRIVATE, c->kind == PRIVATE };
     unsigned gone = c->page;
 
     if (s->kind == HOLE || c->kind == HOLE) {
         s->kind = s->kind == HOLE ? HOLE : SHARED;
+        withdraw(s, was_private[0]);
         n[2]++;
         return;
     }
@@ -420,8 +431,11 @@ static void pair_shared(struct cell *s, struct cell *c, uint64_t n[3])
     s->kind = c->kind = SHARED;
     if (s->page == gone) {
         n[1]++;
+        withdraw(s, was_private[0]);
     } else if (!joins && (in_merge(s->page) || in_merge(gone))) {
         n[2]++;
+        withdraw(s, was_private[0]);
+        withdraw(c, was_private[1]);
     } else {
         n[0]++;
         for (unsigned i = 0; i < DOMAINS * GFNS; i++) {
