@@ -297,48 +297,44 @@ static struct shadow_page *find_leaf_page(const struct fault *f,
     return page_at(at);
 }
 
-/* Whether @all, of every entry on the way, surely allows the access. */
-static bool is_allowed(const struct fault *f, uint64_t all)
+/* What @all, of every entry on the way, says of the access. CR0.WP is set. */
+enum verdict { ALLOWED, DENIED, UNSURE };
+
+static enum verdict judge(const struct fault *f, uint64_t all)
 {
     bool is_fetch = f->access == P2M_X;
 
     if ((f->access == P2M_W && (all & SPTE_W) == 0) ||
         (is_fetch && (all & SPTE_NX) != 0)) {
-        return false;
+        return DENIED;
     }
     if (f->pg.cpl == 3) {
-        return (all & SPTE_U) != 0;
+        return (all & SPTE_U) != 0 ? ALLOWED : DENIED;
     }
-    return (all & SPTE_U) == 0 ||
-           (f->pg.cr4 & (is_fetch ? CR4_SMEP : CR4_SMAP)) == 0;
+    if ((all & SPTE_U) != 0 &&
+        (f->pg.cr4 & (is_fetch ? CR4_SMEP : CR4_SMAP)) != 0) {
+        return UNSURE;
+    }
+    return ALLOWED;
 }
 
-/*
- * In long mode, with CR0.WP set and all tables above level 1 in sync, the
- * links say what those hold, and only the last entry is to be read. False:
- * not that simple, nothing done.
- */
-static bool handle_last(struct fault *f, int *err)
+static int deny(struct fault *f, uint32_t present)
 {
-    unsigned i = f->gva >> PAGE_SHIFT & (SPTES_PER_PAGE - 1);
-    struct shadow_page *sp;
-    uint64_t rights, e, bits;
+    f->w.error = present | (f->access == P2M_W ? PF_W : 0) |
+                 (f->pg.cpl == 3 ? PF_U : 0);
+    if (f->access == P2M_X &&
+        (f->role.nxe || (f->pg.cr4 & CR4_SMEP) != 0)) {
+        f->w.error |= PF_ID;
+    }
+    return -EFAULT;
+}
 
-    if (f->role.paging != PAGING_LONG || !f->role.wp ||
-        !list_is_empty(&f->s->unsync_upper)) {
-        return false;
-    }
-    sp = find_leaf_page(f, &rights);
-    if (sp == NULL || sp->role.direct) {
-        return false;
-    }
-    e = entry_of(sp, i);
-    rights = (rights & (e | SPTE_NX)) | (e & GPTE_NX);
-    if ((e & GPTE_P) == 0 || (e & f->s->reserved) != 0 ||
-        (!f->role.nxe && (e & GPTE_NX) != 0) || !is_allowed(f, rights)) {
-        return false;
-    }
-    bits = (GPTE_A | (f->access == P2M_W ? GPTE_D : 0)) & ~e;
+/* The page of an allowed access, by entry @e for spte @i of @sp. */
+static bool map_last(struct fault *f, struct shadow_page *sp, unsigned i,
+                     uint64_t e, int *err)
+{
+    uint64_t bits = (GPTE_A | (f->access == P2M_W ? GPTE_D : 0)) & ~e;
+
     if (bits != 0) {
         struct p2m_entry t = p2m_lookup(f->s->p2m, sp->gfn);
 
@@ -359,6 +355,46 @@ static bool handle_last(struct fault *f, int *err)
     *err = set_leaf(f, sp, sp->sptes + i);
     page_unpin(f->s, sp);
     return true;
+}
+
+/*
+ * In long mode, with CR0.WP set and all tables above level 1 in sync, the
+ * links say what those hold, and only the last entry is to be read. False:
+ * not that simple, nothing done.
+ */
+static bool handle_last(struct fault *f, int *err)
+{
+    unsigned i = f->gva >> PAGE_SHIFT & (SPTES_PER_PAGE - 1);
+    struct shadow_page *sp;
+    uint64_t rights, e;
+
+    if (f->role.paging != PAGING_LONG || !f->role.wp ||
+        !list_is_empty(&f->s->unsync_upper)) {
+        return false;
+    }
+    sp = find_leaf_page(f, &rights);
+    if (sp == NULL || sp->role.direct) {
+        return false;
+    }
+    e = entry_of(sp, i);
+    if ((e & GPTE_P) == 0) {
+        *err = deny(f, 0);
+        return true;
+    }
+    if ((e & f->s->reserved) != 0 ||
+        (!f->role.nxe && (e & GPTE_NX) != 0)) {
+        return false;
+    }
+    rights = (rights & (e | SPTE_NX)) | (e & GPTE_NX);
+    switch (judge(f, rights)) {
+    case ALLOWED:
+        return map_last(f, sp, i, e, err);
+    case DENIED:
+        *err = deny(f, PF_P);
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* ---- all of it --------------------------------------------------------- */

@@ -307,7 +307,7 @@ static uint64_t random_entry(void)
         e = (e & 0xfff) | E_PS | (one_in(16) ? 0x4000 : 0);
     }
     if (odd(20)) {
-        e |= one_in(8) ? UINT64_C(1) << 45 : E_NX;
+        e |= one_in(3) ? UINT64_C(1) << 45 : E_NX;
     }
     /* Two entries of 4 bytes, or one of 8. */
     return is_2level ? (e & 0xffffffff) | (e & 0xffffffff) << 32 : e;

@@ -89,6 +89,15 @@ TEST(a_read_then_a_write)
     CHECK_EQ(*word(PT, 3) & (E_A | E_D), E_A | E_D);
     CHECK_EQ(access(0x10000, 0), SHADOW_INJECT);
     CHECK_EQ(pf_error, 0);
+    *word(PT, 7) |= UINT64_C(1) << 45;
+    CHECK_EQ(access(0x7000, 0), SHADOW_INJECT);
+    CHECK_EQ(pf_error, PF_P | PF_RSV);
+    *word(PT, 8) &= ~E_W;
+    CHECK_EQ(access(0x8000, PF_W), SHADOW_INJECT);
+    CHECK_EQ(pf_error, PF_P | PF_W);
+    *word(PT, 8) |= E_NX;
+    CHECK_EQ(access(0x8000, PF_ID), SHADOW_INJECT);
+    CHECK_EQ(pf_error, PF_P | PF_ID);
     CHECK_EQ(shadow_nr_pages(s), 4);
     finish();
 }
@@ -213,7 +222,7 @@ TEST(two_halves_of_4M)
 {
     begin();
     (void)test_p2m_populate(p, 515, 0);
-    pg = (struct guest_paging){ .cr0 = T_PG, .cr3 = PML4 << 12,
+    pg = (struct guest_paging){ .cr0 = T_PG | T_WP, .cr3 = PML4 << 12,
                                 .cr4 = T_PSE, .phys_bits = 40, .p2m = p };
     *(uint32_t *)(void *)word(PML4, 0) = E_P | E_W | E_PS;
     load();
