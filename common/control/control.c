@@ -74,7 +74,7 @@ static void end_line(void)
     channel.used = 0;
     if (channel.too_long) {
         channel.too_long = false;
-        job_refuse(job, -E2BIG, "a line has at most 1023 bytes");
+        job_refuse(job, -E2BIG, "a line has at most 767 bytes");
     } else if (!is_comment(job->line)) {
         job_start(job, true, 0);
     }

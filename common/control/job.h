@@ -22,7 +22,7 @@
 #include "reply.h"
 
 #define NR_JOBS 16              /* in the background, numbered from 1 */
-#define JOB_LINE_MAX 1024       /* bytes of a line, its end included */
+#define JOB_LINE_MAX 768        /* bytes of a line, its end included */
 #define JOB_STATE_BYTES 2048
 #define JOB_DOMAINS 2
 #define JOB_POLL_US 200         /* how often a waiting command looks */
@@ -106,6 +106,13 @@ int must_check job_flag(struct job *job, const char *name, bool *flag);
 /** job_expand() - copy @from, `{i}` replaced by @i. -E2BIG: it does not fit. */
 int must_check job_expand(char *to, size_t size, const char *from,
                           uint64_t i);
+
+/** job_name_check() - what name= may be, before its `{i}`. */
+int must_check job_name_check(struct job *job, const char *name);
+/** job_name_is_free() - 0, or -EEXIST, noted. Preemptible: job->cursor, 0 at
+ *  first and in the end. */
+int must_check job_name_is_free(struct job *job, const char *name,
+                                struct work *w);
 
 /** job_next_domain() - the next domain of a walk (a counted reference), from
  *  job->cursor on, which moves; NULL: no more. */
