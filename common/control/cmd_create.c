@@ -260,19 +260,20 @@ static int parse(struct job *job, struct create_state *s)
 }
 
 /* What differs from copy to copy. */
-static int configure(struct job *job, struct create_state *s)
+static int configure(struct job *job, struct create_state *s, struct work *w)
 {
     const char *name = args_value(&job->args, "name");
+    bool is_named = name != NULL;
     const char *cmdline = args_value(&job->args, "cmdline");
     uint64_t i = s->first + s->nr_made;
+    int err;
 
     if (name == NULL) {
         name = s->config.image != NULL ? s->config.image : "domain";
     }
-    if (name[0] == '\0' || (name[0] >= '0' && name[0] <= '9') ||
-        strcmp(name, "all") == 0) {
-        return job_fail(job, -EINVAL, "name=%.32s: not empty, not `all`, and "
-                        "no digit first", name);
+    err = is_named ? job_name_check(job, name) : 0;
+    if (err != 0) {
+        return err;
     }
     if (job_expand(s->config.name, sizeof(s->config.name), name, i) != 0) {
         return job_fail(job, -E2BIG, "name= has at most %u bytes",
@@ -283,6 +284,12 @@ static int configure(struct job *job, struct create_state *s)
         return job_fail(job, -E2BIG, "cmdline= has at most %u bytes",
                         DOMAIN_CMDLINE_MAX - 1);
     }
+    err = job_name_is_free(job, s->config.name, w);
+    if (err == -ERESTART || (err != 0 && is_named)) {
+        return err;
+    }
+    s->config.name_by_id = err != 0;
+    job->message[0] = '\0';
     s->configured = true;
     return 0;
 }
@@ -302,7 +309,7 @@ static int build_error(struct job *job, const struct create_state *s, int err)
 static int build(struct job *job, struct create_state *s, struct work *w)
 {
     while (s->nr_made < s->count) {
-        int err = s->configured ? 0 : configure(job, s);
+        int err = s->configured ? 0 : configure(job, s, w);
 
         if (err != 0) {
             return err;

@@ -118,6 +118,8 @@ static void put_config(struct reply *r, struct domain *d)
     reply_string(r, "image", d->config.image != NULL ? d->config.image : "");
     reply_string(r, "cmdline", d->config.cmdline);
     reply_number(r, "max_frames", owner_get(d->id)->max_pages);
+    reply_number(r, "group", d->p2m->trust_group);
+    reply_bool(r, "scanned", d->p2m->is_scanned);
     oom_put_domain(r, d);
 }
 

@@ -72,20 +72,25 @@ static int parse(struct job *job, struct fork_state *s)
         job_fail(job, -ENOMEM, "no memory to note %lu domains", s->count);
 }
 
-static int configure(struct job *job, struct fork_state *s)
+static int configure(struct job *job, struct fork_state *s, struct work *w)
 {
     const char *name = args_value(&job->args, "name");
+    int err = name != NULL ? job_name_check(job, name) : 0;
 
-    if (name != NULL && (name[0] == '\0' || strcmp(name, "all") == 0 ||
-                         (name[0] >= '0' && name[0] <= '9'))) {
-        return job_fail(job, -EINVAL, "name=%.32s: not empty, not `all`, and "
-                        "no digit first", name);
+    if (err != 0) {
+        return err;
     }
     if (name != NULL &&
         job_expand(s->config.name, sizeof(s->config.name), name,
                    s->first + s->nr_made) != 0) {
         return job_fail(job, -E2BIG, "name= has at most %u bytes",
                         DOMAIN_NAME_MAX - 1);
+    }
+    if (name != NULL) {
+        err = job_name_is_free(job, s->config.name, w);
+        if (err != 0) {
+            return err;
+        }
     }
     s->configured = true;
     return 0;
@@ -95,7 +100,7 @@ static int configure(struct job *job, struct fork_state *s)
 static int make(struct job *job, struct fork_state *s, struct work *w)
 {
     while (s->nr_made < s->count) {
-        int err = s->configured ? 0 : configure(job, s);
+        int err = s->configured ? 0 : configure(job, s, w);
 
         if (err != 0) {
             return err;
@@ -269,7 +274,11 @@ static int run_info(struct job *job, struct work *w)
     if (err != 0) {
         return reset_error(job, err);
     }
-    reply_number(&job->reply, "parent", info.parent);
+    if (info.is_parent_gone) {
+        reply_null(&job->reply, "parent");
+    } else {
+        reply_number(&job->reply, "parent", info.parent);
+    }
     reply_number(&job->reply, "gfns", info.gfns);
     reply_number(&job->reply, "dirty", info.dirty);
     reply_number(&job->reply, "resets", info.resets);

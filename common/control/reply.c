@@ -195,6 +195,12 @@ void reply_string(struct reply *r, const char *name, const char *text)
     put_quoted(r, text);
 }
 
+void reply_null(struct reply *r, const char *name)
+{
+    begin_value(r, name);
+    put_text(r, "null");
+}
+
 void reply_bool(struct reply *r, const char *name, bool v)
 {
     begin_value(r, name);

@@ -45,6 +45,7 @@ void reply_fini(struct reply *r);
 void reply_number(struct reply *r, const char *name, uint64_t v);
 void reply_signed(struct reply *r, const char *name, int64_t v);
 void reply_string(struct reply *r, const char *name, const char *text);
+void reply_null(struct reply *r, const char *name);
 void reply_bool(struct reply *r, const char *name, bool v);
 /** reply_hex64() - a 64-bit pattern (hash, word) as "0x...". */
 void reply_hex64(struct reply *r, const char *name, uint64_t v);

@@ -19,6 +19,7 @@
 #include "build.h"
 #include "domain_life.h"
 
+#define NAME_ID_MAX 7       /* bytes of "-65535" */
 #define COST_FREE 8000      /* units: records, some of many frames */
 
 static struct spinlock list_lock = SPINLOCK_INIT(DOMLIST, 0);
@@ -110,6 +111,10 @@ int domain_alloc(const struct domain_config *c, uint64_t max_pages,
     err = claim_id(d, c, max_pages, why);
     if (err != 0) {
         goto no_id;
+    }
+    if (c->name_by_id) {
+        print_to(d->config.name, sizeof(d->config.name), "%.*s-%u",
+                 DOMAIN_NAME_MAX - NAME_ID_MAX, c->name, d->id);
     }
     spin_lock_init(&d->lock, LOCK_RANK_DOMAIN, d->id);
     err = -ENOMEM;

@@ -17,6 +17,7 @@
 #include <quire/owner.h>
 #include <quire/panic.h>
 #include <quire/print.h>
+#include <quire/scan.h>
 #include <quire/string.h>
 
 #include "build.h"
@@ -94,6 +95,7 @@ static struct domain_fork *make_record(struct domain *parent, unsigned flags)
         return NULL;
     }
     f->parent = parent->id;
+    f->parent_birth = p2m_birth(parent->p2m);
     f->flags = flags;
     f->shared_gfn = GFN_INVALID;
     return f;
@@ -128,6 +130,10 @@ static int begin(struct domain *parent, const struct fork_config *c,
         *config = parent->config;
         config->id = c->id;
         config->nr_vcpus = parent->nr_vcpus;
+        /* What the toolstack has changed since the parent was made. */
+        config->oom = atomic_load(&parent->oom.policy);
+        config->scan = parent->p2m->is_scanned;
+        config->name_by_id = c->name[0] == '\0';
         if (c->name[0] != '\0') {
             memcpy(config->name, c->name, sizeof(config->name));
         }
@@ -226,6 +232,9 @@ static int apply(struct domain *d, struct work *w)
 static void start(struct domain *d)
 {
     start_parent(d->fork);
+    if (d->config.scan) {
+        scan_domain_add(d->p2m);
+    }
     spin_lock(&d->lock);
     d->pause_count = 1;     /* each vCPU was born with one pause: this one */
     atomic_store(&d->state, DOMAIN_RUNNING);
@@ -349,13 +358,22 @@ int domain_fork_info(struct domain *d, struct fork_info *info)
 {
     const struct domain_fork *f = d->fork;
     struct share_base_info base;
+    struct domain *parent;
 
     if (f == NULL) {
         return -EINVAL;
     }
     share_base_get(d->p2m, &base);
-    *info = (struct fork_info){ f->parent, base.gfns, base.saved, f->resets,
-                                f->reset_pages };
+    *info = (struct fork_info){ .parent = f->parent, .is_parent_gone = true,
+                                .gfns = base.gfns, .dirty = base.saved,
+                                .resets = f->resets,
+                                .reset_pages = f->reset_pages };
+    parent = domain_find(f->parent);
+    if (parent != NULL) {
+        info->is_parent_gone = p2m_birth(parent->p2m) != f->parent_birth ||
+                               atomic_load(&parent->state) >= DOMAIN_DYING;
+        domain_put(parent);
+    }
     return 0;
 }
 

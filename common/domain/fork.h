@@ -26,6 +26,7 @@ struct fork_vcpu {
 /* What a fork began with, for as long as it lives. */
 struct domain_fork {
     domid_t parent;                     /* (c) */
+    uint64_t parent_birth;              /* (c) of its map: ids are reused */
     unsigned flags;                     /* (c) */
     uint64_t phase, phase_allowed;      /* these too, once built */
     uint64_t figure[32];

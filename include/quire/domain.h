@@ -39,6 +39,7 @@ struct domain_range { gfn_t start; uint64_t nr; };  /* RAM, 4K frames */
 
 struct domain_config {
     char name[DOMAIN_NAME_MAX];
+    bool name_by_id;                /* its id comes behind the name */
     domid_t id;                     /* DOMID_INVALID: any */
     unsigned nr_vcpus;              /* 1 .. MAX_VCPUS */
     struct domain_range ranges[MAX_RANGES];     /* ascending, disjoint */

@@ -18,7 +18,7 @@
 #include <quire/domain.h>
 
 struct fork_config {
-    char name[DOMAIN_NAME_MAX];     /* "": the parent's */
+    char name[DOMAIN_NAME_MAX];     /* "": the parent's, -ID */
     domid_t id;                     /* DOMID_INVALID: any */
     /* XENMEM_FORK_BLOCK_INTERRUPTS: no interrupt reaches it;
      * XENMEM_FORK_SKIP_SPECIAL_PAGES: pages that somebody holds (shared_info,
@@ -56,7 +56,8 @@ int must_check domain_fork_reset(struct domain *child, unsigned what,
                                  struct work *w);
 
 struct fork_info {
-    domid_t parent;         /* by whom; it may be dead or another by now */
+    domid_t parent;         /* by whom */
+    bool is_parent_gone;    /* the id is nobody's, or another's, by now */
     uint64_t gfns;          /* it began with */
     uint64_t dirty;         /* of these, pages not as of the fork now */
     uint64_t resets, reset_pages;
