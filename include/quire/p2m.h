@@ -250,7 +250,8 @@ void p2m_access_end(void);
 /** p2m_retire() - the last flush: sets no_users, and returns when no access
  *  is under way that has not seen it. Callers hold the p2m lock. */
 void p2m_retire(struct p2m *p);
-/** p2m_flush() - see above; callers hold the p2m lock or own @p alone. */
+/** p2m_flush() - see above; callers hold the p2m lock or its shadow's, or own
+ *  @p alone. */
 void p2m_flush(struct p2m *p);
 
 /*
