@@ -131,18 +131,21 @@ test: all $(TESTS:%=$(B)/host/asan/%)
 # What it costs, in instructions: all figures of docs/performance.md (minutes);
 # a few of them against the committed ones, to the instruction; those anew.
 BASELINE := test/bench/baseline.json
+MEASURED := docs/performance.md docs/decisions/reverse-map.md
 bench: all $(B)/host/fast/test/bench/bench_share
 	./quire bench all --json $(B)/bench.json
 	$(B)/host/fast/test/bench/bench_share > $(B)/host.json
-	python3 tools/performance.py docs/performance.md $(B)/bench.json \
-	    $(B)/host.json
+	python3 tools/performance.py $(MEASURED) $(B)/bench.json $(B)/host.json
 bench-check: all
 	./quire bench small --json $(B)/small.json
 	./quire compare --exact $(BASELINE) $(B)/small.json
 baseline: all
 	./quire bench small --json $(BASELINE)
 sweep: all
-	./quire run forty-million
+	./quire run forty-million --boot rmap=list --json $(B)/forty-list.json
+	./quire run forty-million --boot rmap=adaptive --json $(B)/forty.json
+	python3 tools/performance.py $(MEASURED) $(B)/forty-list.json \
+	    $(B)/forty.json
 	./quire bench destroy --pattern dense,random,stride256 \
 	    --rmap adaptive,hash256,list,rbtree --json $(B)/sweep.json
 clean:

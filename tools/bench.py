@@ -99,6 +99,8 @@ def _options(args, what, **fixed):
 # `all`: what docs/performance.md shows, in (bench, options) groups.
 EVERYTHING = [
     ("share", {}), ("scan", {}), ("fork", {}), ("unshare", {}),
+    ("rmap", {"pattern": "random", "sharers": "1,10,100",
+              "rmap": "adaptive,hash256,list,rbtree"}),
     ("rmap", {"pattern": "dense,random,stride256,runs64"}),
     ("rmap", {"pattern": "dense,random,stride256", "sharers": "1k,10k,100k",
               "rmap": "hash256,list,rbtree"}),

@@ -26,15 +26,20 @@ def add_arguments(p):
                    help="fail on any difference, better ones too")
 
 
-def load(path):
-    """A document of `quire bench --json`; UserError if it is none."""
+def read(path):
+    """The JSON in a file, whatever it says."""
     try:
         with open(path, encoding="utf-8") as text:
-            document = json.load(text)
+            return json.load(text)
     except OSError as err:
         raise UserError(f"{path}: {err.strerror}", status=2) from err
     except (json.JSONDecodeError, UnicodeDecodeError) as err:
         raise UserError(f"{path}: no JSON: {err}", status=2) from err
+
+
+def load(path):
+    """A document of `quire bench --json`; UserError if it is none."""
+    document = read(path)
     rows = document.get("rows") if isinstance(document, dict) else None
     if not isinstance(rows, list) or \
             not all(isinstance(r, dict) for r in rows):

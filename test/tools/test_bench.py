@@ -153,18 +153,81 @@ def compare_refuses():
         refused("--threshold", "compare", good, good, "--threshold", "x")
 
 
+def results(rows, **more):
+    return performance.Results([{"bench": "all", "rows": rows} | more])
+
+
 @case
 def a_document_keeps_nothing_unmeasured():
     text = ("a\n<!-- destroy rmap=list,x pattern=random -->\nold\n"
             "<!-- /destroy -->\nz\n")
     rows = [fake(1000, 1, instructions_per_gfn=77.0),
             fake(2000, 1, instructions_per_gfn=88.0, rmap="rbtree")]
-    new = performance.render(text, rows)
+    new = performance.render(text, results(rows))
     check_in("| 77 |", new)
     check("old" not in new and "88" not in new, new)
     check(new.startswith("a\n<!-- destroy") and new.endswith("-->\nz\n"))
-    check(performance.render(new, rows) == new)
-    raises(UserError, "no such rows", performance.render, text, rows[1:])
+    check(performance.render(new, results(rows)) == new)
+    raises(UserError, "no such rows", performance.render, text,
+           results(rows[1:]))
+
+
+@case
+def forms_side_by_side():
+    text = "<!-- forms -->\n<!-- /forms -->"
+    rows = [{"bench": "rmap", "pattern": "random", "rmap": form, "sharers": n,
+             "instructions_insert_mean": 1000.4, "bytes_per_sharer": 1.5,
+             "instructions_find_mean": n, "instructions_remove_mean": 3}
+            for form, n in (("list", 20), ("adaptive", 20), ("list", 3))]
+    rows.append({"bench": "rmap", "pattern": "dense", "rmap": "list",
+                 "sharers": 7, "skipped": "why"})
+    lines = performance.render(text, results(rows)).splitlines()
+    check(lines[3:6] == [
+        "| random | 3 | - | - | - | 1,000 / 3 / 3; 1.50 |",
+        "| random | 20 | 1,000 / 20 / 3; 1.50 | - | - | 1,000 / 20 / 3; 1.50 |",
+        "| dense | 7 | - | - | - | skipped |"], lines)
+
+
+@case
+def runs_and_what_made_them():
+    text = ("<!-- run scenario=x -->\nold\n<!-- /run -->\n"
+            "<!-- made of=run -->\nold\n<!-- /made -->\n"
+            "<!-- made of=bench -->\nolder\n<!-- /made -->\n")
+    run = {"scenario": "x", "ok": True, "boot": "", "compiler": "gcc 1",
+           "emulator": "QEMU 2", "figures": {"a": 1234, "b": 0.5}}
+    other = run | {"boot": "rmap=list", "figures": {"a": 5}}
+    new = performance.render(text, performance.Results([run, other]))
+    check_in("| | default | rmap=list |", new)
+    check_in("| a | 1,234 | 5 |\n| b | 0.50 | - |\n", new)
+    check_in("gcc 1; QEMU 2.\n", new)
+    check_in("older", new)          # no bench was given
+    bench_only = results([fake(1, 1)], compiler="gcc 1", emulator="QEMU 2")
+    new = performance.render(text, bench_only)
+    check(new.count("old\n") == 2 and "older" not in new, new)
+    for wrong, why in (({"ok": False}, "has failed"),
+                       ({"scenario": "y"}, "no such rows"),
+                       ({"compiler": "gcc 2"}, "more than one")):
+        raises(UserError, why, performance.render, text,
+               performance.Results([run | wrong] if why != "more than one"
+                                   else [run, run | wrong]))
+
+
+@case
+def nothing_is_written_if_one_document_fails():
+    with folder() as name:
+        result, good, bad = (pathlib.Path(name) / n
+                             for n in ("r.json", "a.md", "b.md"))
+        result.write_text(json.dumps({"bench": "all", "rows": [
+            fake(1, 1, instructions_per_gfn=3.0)]}))
+        good.write_text("<!-- destroy -->\n<!-- /destroy -->\n")
+        bad.write_text("<!-- scan -->\n<!-- /scan -->\n")
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            check(performance.main(["", str(good), str(bad),
+                                    str(result)]) == 1)
+        check_in("<!-- scan -->", err.getvalue())
+        check("| 3 |" not in good.read_text())
+        check(performance.main(["", str(good), str(result)]) == 0)
+        check_in("| 3 |", good.read_text())
 
 
 @case
