@@ -62,14 +62,31 @@ def judge(mutation, tree, seconds):
         path.write_text(text)
 
 
+def listing(mutations):
+    """Each test and what it must catch, and how many there are."""
+    by_test = {}
+    for m in mutations:
+        by_test.setdefault(m.get("test") or m["boot"], []).append(m["name"])
+    lines = []
+    for test in sorted(by_test):
+        lines += [f"{test} ({len(by_test[test])})",
+                  *(f"    {name}" for name in by_test[test])]
+    return [*lines, f"{len(mutations)} breakages, {len(by_test)} tests"]
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("only", nargs="*", help="words; all must be in the name")
     ap.add_argument("--timeout", type=int, default=120,
                     help="seconds a test may take (a hang counts as caught)")
+    ap.add_argument("--list", action="store_true",
+                    help="run nothing: which there are, by test")
     args = ap.parse_args()
     mutations = [m for m in tomllib.loads(LIST.read_text())["mutation"]
                  if all(word in m["name"] for word in args.only)]
+    if args.list:
+        print("\n".join(listing(mutations)))
+        return 0
     caught = 0
     with tempfile.TemporaryDirectory(prefix="quire-mutate-") as tmp:
         tree = pathlib.Path(tmp)
