@@ -362,7 +362,10 @@ static int stop(uint64_t mode, struct work *w)
         err = scan_table_free(w);
     }
     if (err == 0) {
-        publish(&(struct scan_pass){ .number = 0 });
+        /* As KSM's, the figures stay while what was merged does. */
+        if (mode == SCAN_UNMERGE && !unmerge_failed) {
+            publish(&(struct scan_pass){ .number = 0 });
+        }
         s.stop = STOP_BEGIN;
         done_with = mode;
     }

@@ -108,6 +108,10 @@ TEST(equal_pages_are_merged_in_the_second_pass)
     t = stats();
     CHECK_EQ(t.merged, 2);
     CHECK_EQ(t.pages_shared, 1);
+    /* Stopped, what was merged is so still. */
+    stop(SCAN_STOP);
+    CHECK_EQ(stats().pages_shared, 1);
+    CHECK_EQ(stats().pages_sharing, t.pages_sharing);
     CHECK_EQ(t.pages_sharing, 2);
     CHECK_EQ(t.saved_within, 1);
     CHECK_EQ(t.saved_across, 1);
