@@ -13,6 +13,7 @@ struct sharing_call {
     struct xen_mem_sharing_op op;   /* as the guest gave it */
     struct domain *d, *cd;      /* counted, or NULL */
     bool is_pausing;            /* counted in the caller's domain */
+    bool has_begun;             /* fork_reset: it was started, or joined */
     union {
         struct share_merge merge;
         struct share_audit audit;

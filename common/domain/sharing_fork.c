@@ -67,14 +67,21 @@ int64_t sharing_fork_reset(struct vcpu *v, struct sharing_call *c,
         return -ENOSYS;         /* as in Xen: not a fork */
     }
     err = begin_pausing(v, c, c->d);
-    return err != 0 ? err : domain_fork_reset(c->d, what, w);
+    if (err != 0) {
+        return err;
+    }
+    c->has_begun = true;
+    return domain_fork_reset(c->d, what, w);
 }
 
 /* Half-way, its vCPUs would stand still until somebody resets it again. */
 int sharing_finish_reset(struct sharing_call *c, struct work *w)
 {
-    int err = domain_fork_reset(c->d, c->op.u.fork.flags, w);
+    int err = 0;
 
+    if (c->has_begun) {
+        err = domain_fork_reset(c->d, c->op.u.fork.flags, w);
+    }
     return err == -ERESTART ? err : 0;
 }
 

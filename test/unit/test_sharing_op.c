@@ -723,8 +723,16 @@ TEST(a_reset_given_up)
     for (unsigned g = 0; g < TARGET_PAGES; g++) {
         write_word(child, g, 1);
     }
+    /* Before it has begun, that is nothing. */
     op = reset_op(child, RESET_ALL);
     CHECK_EQ(sharing_op_run(caller_vcpu, &op, &w), -ERESTART);
+    CHECK_EQ(sharing_op_abort(caller_vcpu, NULL), 0);
+    CHECK_EQ(read_word(child, 0), 1);
+    CHECK_EQ(caller->nr_pausing, 0);
+    for (unsigned slice = 0; slice < 2; slice++) {
+        w = (struct work){ .left = 1 };
+        CHECK_EQ(sharing_op_run(caller_vcpu, &op, &w), -ERESTART);
+    }
     end_domain(&caller);
     for (unsigned g = 0; g < TARGET_PAGES; g++) {
         CHECK_EQ(read_word(child, g), 1000 + g);
