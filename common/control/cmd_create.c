@@ -158,6 +158,11 @@ static int parse_memory(struct job *job, struct domain_config *c)
     if (err != 0) {
         return err;
     }
+    if ((max & PAGE_MASK) != 0 ||
+        (max == 0 && args_value(&job->args, "max") != NULL)) {
+        return job_fail(job, -EINVAL, "max=%lu is not whole pages of 4 KiB, "
+                        "at least one", max);
+    }
     c->max_pages = max >> PAGE_SHIFT;
     if (ranges != NULL) {
         return parse_ranges(job, ranges, c);

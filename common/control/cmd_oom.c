@@ -35,7 +35,6 @@ void oom_put_domain(struct reply *r, struct domain *d)
 {
     reply_string(r, "oom", atomic_load(&d->oom.policy) == OOM_KILL ? "kill"
                                                                    : "wait");
-    reply_number(r, "parked_vcpus", atomic_load(&d->oom.nr_parked));
     reply_number(r, "oom_waits", atomic_load(&d->oom.parks));
     reply_number(r, "oom_resumes", atomic_load(&d->oom.resumes));
 }
@@ -178,6 +177,9 @@ static void put_event(struct reply *r, const struct notice *n)
     }
     if (n->kind == NOTICE_OOM_WAIT) {
         reply_string(r, "lacks", n->is_limit ? "limit" : "machine");
+    } else if (n->kind == NOTICE_OOM_KILL) {
+        reply_string(r, "reason", "killed by oom=kill: no memory for its "
+                     "write");
     } else if (n->kind == NOTICE_OOM_RESUME) {
         reply_number(r, "waited_ticks", n->value);
     } else if (n->kind == NOTICE_SHUTDOWN) {

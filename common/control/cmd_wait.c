@@ -93,9 +93,15 @@ static int look(struct job *job, struct wait_state *s, struct domain *d)
         return is_reached(s, d) ? 0 : gone(job, d);
     }
     if (arch_now() >= s->deadline) {
-        return job_fail(job, -ETIMEDOUT, "domain %u (%s) is at phase %lu, "
-                        "running", d->id, d->config.name,
-                        atomic_load(&d->phase));
+        unsigned parked = atomic_load(&d->oom.nr_parked);
+
+        return parked != 0 ?
+            job_fail(job, -ETIMEDOUT, "domain %u (%s) is at phase %lu, %u of "
+                     "its vCPUs waiting for memory", d->id, d->config.name,
+                     atomic_load(&d->phase), parked) :
+            job_fail(job, -ETIMEDOUT, "domain %u (%s) is at phase %lu, "
+                     "running", d->id, d->config.name,
+                     atomic_load(&d->phase));
     }
     return -EAGAIN;
 }

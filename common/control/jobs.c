@@ -55,6 +55,25 @@ unsigned jobs_running(void)
     return n;
 }
 
+/* Whether @line is a command that only the foreground runs. */
+static bool is_foreground(const char *line)
+{
+    char name[24];
+    size_t len = 0;
+    const struct command *c;
+
+    while (*line == ' ' || *line == '\t') {
+        line++;
+    }
+    while (line[len] > ' ' && len < sizeof(name) - 1) {
+        len++;
+    }
+    memcpy(name, line, len);
+    name[len] = '\0';
+    c = command_find(name);
+    return c != NULL && c->foreground;
+}
+
 static int run_bg(struct job *job, struct work *w)
 {
     struct job *bg;
@@ -62,6 +81,10 @@ static int run_bg(struct job *job, struct work *w)
     (void)w;
     if (job->rest == NULL) {
         return job_fail(job, -EINVAL, "usage: bg COMMAND ...");
+    }
+    if (is_foreground(job->rest)) {
+        return job_fail(job, -EINVAL, "bg %.24s: runs in the foreground only",
+                        job->rest);
     }
     bg = job_claim();
     if (bg == NULL) {

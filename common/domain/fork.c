@@ -205,7 +205,7 @@ static int share_memory(struct domain *d, struct work *w)
     int err = share_clone(&f->clone, f->source->p2m, d->p2m, w);
 
     if (err == -ENOMEM) {
-        print_to(f->why, sizeof(f->why), "out of memory at gfn %lx",
+        print_to(f->why, sizeof(f->why), "out of memory at gfn %lu",
                  f->clone.gfn.n);
     } else if (err == -EAGAIN) {
         refuse(f->why, err, "the domain was given more memory meanwhile");

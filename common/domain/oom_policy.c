@@ -30,7 +30,7 @@ static void kill(struct vcpu *v, gfn_t gfn)
     spin_lock(&oom.lock);
     oom.stats.kills++;
     spin_unlock(&oom.lock);
-    domain_crash(d, "killed by oom=kill: no memory to unshare gfn %llx",
+    domain_crash(d, "killed by oom=kill: no memory to unshare gfn %llu",
                  (unsigned long long)gfn.n);
     domain_kill_async(d);
 }

@@ -530,8 +530,7 @@ TEST(jobs_in_the_background)
     ASK_OK("join 2");
     CHECK_EQ(field(ask("bg info nobody"), "job"), 1);
     ASK_FAILS("join 1", "ESRCH", "nobody");
-    CHECK_EQ(field(ask("bg join 1"), "job"), 1);
-    ASK_FAILS("join 1", "EINVAL", "background");
+    ASK_FAILS("bg join 1", "EINVAL", "foreground");
     ASK_FAILS("join 17", "ERANGE", "16");
     ASK_FAILS("bg", "EINVAL", "usage");
     ASK_OK("destroy all");

@@ -37,7 +37,13 @@ TEST(policies)
 TEST(limits)
 {
     boot();
+    ASK_FAILS("create name=a mem=1M max=0", "EINVAL", "at least one");
+    ASK_FAILS("create name=a mem=1M max=5000", "EINVAL", "whole pages");
+    ASK_FAILS("bg audit", "EINVAL", "foreground");
+    ASK_FAILS("bg   join 1", "EINVAL", "foreground");
+    ASK_FAILS("bg bg list", "EINVAL", "foreground");
     ASK_OK("create name=a mem=1M paused=1");
+    CHECK_EQ(field(ask("list"), "parked_vcpus"), 0);
     ASK_FAILS("set-max a", "EINVAL", "max= is missing");
     ASK_FAILS("set-max a max=5000", "EINVAL", "whole pages");
     ASK_FAILS("set-max a max=much", "EINVAL", "not a number");
