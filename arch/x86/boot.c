@@ -88,7 +88,8 @@ static enum rmap_form rmap_option(void)
                         rmap_form_name(i));
     }
     if (cmdline_has("rmap")) {
-        panic("rmap= must be one of:%s", allowed);
+        log_error("command line: rmap= must be one of:%s", allowed);
+        arch_die(1);
     }
     return 0;
 }
@@ -142,6 +143,9 @@ void boot_main(uint32_t magic, uint32_t mbi)
     frame_table_init(info.ram, info.nr_ram, info.reserved, info.nr_reserved);
     apic_init();
     apic_calibrate();
+    if (!cmdline_check()) {
+        arch_die(1);
+    }
     smp_init((unsigned)cmdline_u64("cpus", MAX_CPUS));
     domain_init();
     page_reserve_set(OOM_RESERVE);

@@ -5,6 +5,7 @@
  */
 #include <quire/cmdline.h>
 #include <quire/log.h>
+#include <quire/print.h>
 #include <quire/string.h>
 
 static char line[1024];
@@ -86,12 +87,32 @@ static bool parse_u64(const char *s, size_t len, uint64_t *value)
 void cmdline_set(const char *text)
 {
     size_t len = MIN(strlen(text), sizeof(line) - 1);
-    struct word w;
+    bool is_cut = text[len] != '\0';
 
+    /* Not in the middle of a word. */
+    while (is_cut && len > 0 && text[len - 1] != ' ') {
+        len--;
+    }
     memcpy(line, text, len);
     line[len] = '\0';
-    if (text[len] != '\0') {
+    if (is_cut) {
         log_warn("command line cut after %zu bytes", len);
+    }
+    log_level_now = (int)MIN(cmdline_u64("loglevel",
+                                         (uint64_t)log_level_now),
+                             (uint64_t)LOG_DEBUG);
+}
+
+bool cmdline_check(void)
+{
+    char allowed[128] = "";
+    size_t len = 0;
+    bool is_good = true;
+    struct word w;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(known); i++) {
+        len += print_to(allowed + len, sizeof(allowed) - len, " %s",
+                        known[i]);
     }
     for (const char *p = line; (p = next_word(p, &w)) != NULL;) {
         bool is_known = false;
@@ -100,13 +121,12 @@ void cmdline_set(const char *text)
             is_known |= is_named(&w, known[i]);
         }
         if (!is_known) {
-            log_warn("command line: unknown option \"%.*s\"",
-                     (int)w.name_len, w.name);
+            log_error("command line: unknown option \"%.*s\"; there are:%s",
+                      (int)w.name_len, w.name, allowed);
+            is_good = false;
         }
     }
-    log_level_now = (int)MIN(cmdline_u64("loglevel",
-                                         (uint64_t)log_level_now),
-                             (uint64_t)LOG_DEBUG);
+    return is_good;
 }
 
 uint64_t cmdline_u64(const char *name, uint64_t fallback)

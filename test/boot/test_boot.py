@@ -235,7 +235,6 @@ def two_boots_are_identical_under_icount():
 @case
 def what_the_loader_gives_and_is_odd_is_warned_of():
     for text, how in (
-            ("unknown option", {"append": "nonsense=1"}),
             ("cpus=many is not a number", {"append": "cpus=many"}),
             ("no such test", {"append": "selftest=none"}),
             ("only in debug builds",
@@ -246,6 +245,16 @@ def what_the_loader_gives_and_is_odd_is_warned_of():
         run = Boot(**how).ended(EXIT_SUCCESS).answered()
         check(re.search(rf"^\(W\) .*{text}", run.log, re.M),
               f"no warning of {text!r}: {run.log}")
+
+
+@case
+def an_option_that_is_none_ends_the_boot_with_a_reason():
+    for text, append in (('unknown option "nonsense"; there are: seed',
+                          "nonsense=1"),
+                         ("rmap= must be one of: adaptive", "rmap=bogus")):
+        log = Boot(append=append).ended(EXIT_FAILURE).log
+        check(re.search(rf"^\(E\) .*{re.escape(text)}", log, re.M), log)
+        check("panic" not in log, log)
 
 
 @case

@@ -146,7 +146,10 @@ TEST(command_line_options)
     cmdline_set("loglevel=99 seed=99999999999999999999 colour=red");
     CHECK_EQ(log_level_now, LOG_DEBUG);
     CHECK_EQ(cmdline_u64("seed", 3), 3);
-    CHECK(strstr(host_console_text(), "unknown option \"colour\"") != NULL);
+    CHECK(!cmdline_check());
+    CHECK(strstr(host_console_text(), "unknown option \"colour\"; there are: "
+                 "seed loglevel") != NULL);
     cmdline_set("loglevel=2");
+    CHECK(cmdline_check());
     CHECK_EQ(log_level_now, LOG_INFO);
 }
