@@ -114,6 +114,10 @@ def compare(args):
     if before.get("unit") != after.get("unit"):
         raise UserError(f"units differ: {before.get('unit')} and "
                         f"{after.get('unit')}", status=2)
+    for what in ("compiler", "emulator"):
+        a, b = before.get(what), after.get(what)
+        if a != b and a and b:
+            print(f"another {what}: {a} -> {b}")
     threshold = 0.0 if args.exact else parse_percent(args.threshold)
     found = differences(before, after, threshold,
                         [word for word in args.ignore.split(",") if word])

@@ -26,7 +26,8 @@ def a_run_is_the_same_to_the_byte():
             texts.append(path.read_bytes())
         check(texts[0] == texts[1], "two runs differ")
     document = json.loads(texts[0])
-    check(set(document) == {"bench", "version", "unit", "rows"})
+    check(set(document) == {"bench", "version", "compiler", "emulator",
+                            "unit", "rows"})
     check(document["bench"] == "unshare")
     check(document["unit"] == "instructions")
     check(len(document["rows"]) == 4)

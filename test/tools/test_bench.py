@@ -134,6 +134,19 @@ def compare_judges():
 
 
 @case
+def compare_names_another_compiler():
+    with folder() as name:
+        paths = [pathlib.Path(name) / str(i) for i in range(2)]
+        for i, path in enumerate(paths):
+            path.write_text(json.dumps({"unit": "instructions", "rows": [],
+                                        "compiler": f"gcc {i}"}))
+        status, out, _ = quire("compare", *paths)
+        check(status == 0, out)
+        check_in("another compiler: gcc 0 -> gcc 1", out)
+        check("compiler" not in quire("compare", paths[0], paths[0])[1])
+
+
+@case
 def compare_refuses():
     with folder() as name:
         good = pathlib.Path(name) / "good"
