@@ -18,7 +18,7 @@ from qemu import ROOT
 FOLDER = ROOT / "tools" / "scenarios"
 SIZE = re.compile(r"^(\d+)([KMG]?)$", re.IGNORECASE)
 EACH = re.compile(r"^\s*([a-z]\w*)\s*=(.+?)\.\.(.+)$")
-KEYS = {"title", "about", "machine", "vars", "step"}
+KEYS = {"title", "about", "machine", "vars", "ranges", "step"}
 MACHINE_KEYS = {"mem", "cpus", "timeout_s", "append", "files"}
 STEP_KEYS = {"say", "run", "each", "expect", "save", "table", "fails",
              "figures"}
@@ -211,6 +211,10 @@ def _build(name, table, overrides):
             raise UserError(f"--set {override}: NAME=VALUE, and the names "
                             f"are: {', '.join(sorted(variables)) or 'none'}")
         variables[key] = int(value) if value.isdigit() else value
+    for key, (low, high) in table.get("ranges", {}).items():
+        value = variables.get(key)
+        if not isinstance(value, int) or not low <= value <= high:
+            raise UserError(f"{key}={value}: a number from {low} to {high}")
     steps = []
     for number, step in enumerate(table.get("step", []), 1):
         steps += _expand(number, step, variables)

@@ -31,6 +31,15 @@ def ours_all_load():
 
 
 @case
+def values_out_of_range_are_refused():
+    text = ('[vars]\nn = 2\n[ranges]\nn = [1, 5]\n'
+            '[[step]]\nrun = "a $n"\n')
+    check(load(text, ["n=5"]).steps[0].command == "a 5", "n=5")
+    for value in ("0", "6", "-1", "x"):
+        refused(text, "a number from 1 to 5", [f"n={value}"])
+
+
+@case
 def loops_and_variables():
     s = load('title = "t"\n[machine]\nmem = "2G"\ncpus = 3\n'
              '[vars]\nn = 2\nm = "16M"\n'
