@@ -7,7 +7,6 @@
 #include "cpu_ops.h"
 #include "layout.h"
 #include "percpu.h"
-#include "serial.h"
 #include "traps.h"
 
 #define MSR_APIC_BASE 0x1b
@@ -222,24 +221,9 @@ void arch_poll(void)
     percpu[arch_cpu()].kicked = 0;
 }
 
-/*
- * CPU 0 sleeps a second at most, and then looks at the control port itself:
- * its interrupt is edge-triggered, and an edge that is lost once must not
- * leave the machine deaf. True: the timer has been set for that.
- */
-static bool set_heartbeat(void)
-{
-    if (arch_cpu() != 0 || lapic_read(LAPIC_TIMER_CURRENT) != 0) {
-        return false;
-    }
-    arch_set_deadline(arch_now() + tsc_hz);
-    return true;
-}
-
 void arch_idle(void)
 {
     struct percpu *c = &percpu[arch_cpu()];
-    bool has_heartbeat = set_heartbeat();
 
     /* What came since the last look is not slept over; from STI to HLT no
      * interrupt is taken, so none is lost between the test and the sleep. */
@@ -247,10 +231,4 @@ void arch_idle(void)
         __asm__ volatile("sti; hlt; cli" ::: "memory");
     }
     c->kicked = 0;
-    if (has_heartbeat) {
-        arch_set_deadline(UINT64_MAX);
-    }
-    if (arch_cpu() == 0) {
-        serial_control_interrupt();
-    }
 }

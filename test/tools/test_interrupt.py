@@ -60,6 +60,13 @@ class Terminal:
     def type(self, text):
         os.write(self.handle, text.encode())
 
+    def interrupt(self):
+        """Ctrl-C, when the reader of the line has gone to sleep: one that
+        comes between its look for signals and its wait for input is seen
+        with the next key only (CPython's readline)."""
+        time.sleep(0.5)
+        self.type("\x03")
+
     def until(self, part, seconds=60):
         """What has come since the last call, up to and with @part."""
         limit = time.monotonic() + seconds
@@ -94,7 +101,9 @@ class Terminal:
 def ctrl_c_at_the_prompt_drops_the_line():
     with Terminal() as t:
         t.until("quire> ")
-        t.type("nonsense\x03")
+        t.type("nonsense")
+        t.until("nonsense")
+        t.interrupt()
         t.until("quire> ")
         t.type("loglevel\n")
         check_in("level", t.until("level 2"))
@@ -110,8 +119,7 @@ def ctrl_c_during_a_command_ends_the_session():
         t.until("quire> ")
         t.type("sleep ms=60000\n")
         t.until("ms=60000")
-        time.sleep(0.5)
-        t.type("\x03")
+        t.interrupt()
         t.until("interrupted during `sleep ms=60000'")
         check(t.status() == 130)
         t.own.nothing_left()
