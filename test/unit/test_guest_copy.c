@@ -294,6 +294,10 @@ static void change(void)
     struct rng r;
 
     rng_seed(&r, test_seed);
+    while (atomic_load(&nr_done) == 0) {
+        arch_poll();        /* the others have begun */
+        grace_quiesce();
+    }
     for (unsigned i = 0; i < 3000; i++) {
         gfn_t gfn = GFN(rng_below(&r, 4) + 2);
         share_handle_t h;
