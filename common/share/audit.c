@@ -171,12 +171,22 @@ static void check_pair(struct share_audit *a, struct shared_frame *sf,
     }
 }
 
+static bool has_large_map(struct shared_frame *sf)
+{
+    bool is_large;
+
+    spin_lock(&sf->lock);
+    is_large = rmap_count(&sf->rmap) > LARGE;
+    spin_unlock(&sf->lock);
+    return is_large;
+}
+
 /* The next pairs of a->current. True: the slice is over. Where a scan is as
  * long as a slice it gets one to itself. */
 static bool scan_pairs(struct share_audit *a, struct work *w)
 {
     struct shared_frame *sf = a->current;
-    bool is_large = rmap_count(&sf->rmap) > LARGE;
+    bool is_large = has_large_map(sf);
 
     if (is_large && !a->is_scanning && w != NULL) {
         a->is_scanning = true;
