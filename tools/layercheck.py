@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check the direction of includes: the right may include the left.
 
-    core -> mem -> p2m -> {share, shadow, topo, track, emul, event}
+    core -> mem -> {p2m, rmap} -> {share, shadow, topo, track, emul, event}
          -> {domain, dump} -> control -> arch
 
 Siblings (the folders inside braces) do not include one another. A header of
@@ -16,7 +16,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LEVELS = [
-    ["core"], ["mem"], ["p2m"],
+    ["core"], ["mem"], ["p2m", "rmap"],
     ["share", "shadow", "topo", "track", "emul", "event", "dev"],
     ["domain", "dump"], ["control"], ["arch"],
 ]
@@ -32,7 +32,8 @@ HEADERS = {
     # What a vCPU is made of, and how to wake it: contracts that the
     # siblings of the p2m need; the scheduler behind them is in domain/.
     "p2m": "p2m", "vcpu": "p2m", "sched": "p2m",
-    "share": "share", "rmap": "share", "emul": "emul",
+    "rmap": "rmap", "rmap_trace": "rmap",
+    "share": "share", "scan": "share", "emul": "emul",
     "event": "event", "domain": "domain", "control": "control",
     "fork": "domain", "event_image": "event", "clone": "share", "p2m_leaf": "p2m",
     "p2m_slot": "p2m",

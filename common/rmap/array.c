@@ -1,5 +1,5 @@
 /*
- * rmap_array.c - the array shape of the adaptive reverse map.
+ * array.c - the array shape of the adaptive reverse map.
  *
  * r->place of an array: where a scan goes on, and the array's size.
  *
@@ -8,7 +8,7 @@
  *     | size  | word  | member |    size in units of four words, 0: two
  *     +-------+-------+--------+
  */
-#include "rmap_array.h"
+#include "array.h"
 
 #include <quire/heap.h>
 #include <quire/panic.h>

@@ -1,5 +1,5 @@
 /*
- * rmap_rbtree.c - the reverse map as a red-black tree, ordered by domain and
+ * rbtree.c - the reverse map as a red-black tree, ordered by domain and
  * gfn: one node of 32 bytes per pair.
  *
  *     root --> struct tree --> node: parent (bit 0: red), two children, key
@@ -8,7 +8,7 @@
  * order; B2 no red node has a red child; B3 as many black nodes on each way
  * down; B4 each child knows its parent.
  */
-#include "rmap_forms.h"
+#include "forms.h"
 
 #include <quire/heap.h>
 #include <quire/log.h>

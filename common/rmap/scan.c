@@ -1,5 +1,5 @@
 /*
- * rmap_scan.c - going round a table that changes in between.
+ * scan.c - going round a table that changes in between.
  *
  * Words move within their bucket when others leave it, entries are joined and
  * move from leaf to leaf. What never changes is a group's hash, so a scan
@@ -20,7 +20,7 @@
  *                  | hash          | depth  | home  |member| 0  |
  *                  +---------------+--------+-------+------+----+
  */
-#include "rmap_table.h"
+#include "table.h"
 
 #define PLACE_MEMBER_SHIFT 2
 #define PLACE_HOME_SHIFT 8

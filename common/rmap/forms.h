@@ -1,5 +1,5 @@
 /*
- * rmap_forms.h - what is behind rmap.c: a table of functions a form.
+ * forms.h - what is behind rmap.c: a table of functions a form.
  *
  * A pair is one number, its key: domid << 36 | gfn. A group of 64 gfns is the
  * key without its low six bits. The callers have checked nothing: a removal

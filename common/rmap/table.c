@@ -1,7 +1,7 @@
 /*
- * rmap_table.c - the trie of leaves; the picture is in its header.
+ * table.c - the trie of leaves; the picture is in its header.
  */
-#include "rmap_table.h"
+#include "table.h"
 
 #include <quire/heap.h>
 #include <quire/log.h>

@@ -1,8 +1,8 @@
 /*
- * rmap_leaf.c - one leaf of the adaptive reverse map: a small hash table of
+ * leaf.c - one leaf of the adaptive reverse map: a small hash table of
  * fixed size; the picture is in its header.
  */
-#include "rmap_leaf.h"
+#include "leaf.h"
 
 #include <quire/log.h>
 #include <quire/panic.h>

@@ -2,8 +2,8 @@
  * rmap.c - the reverse map of one shared frame: which form answers, and what
  * all forms have in common.
  */
-#include "rmap_array.h"
-#include "rmap_table.h"
+#include "array.h"
+#include "table.h"
 
 #include <quire/panic.h>
 #include <quire/rng.h>

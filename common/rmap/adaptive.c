@@ -1,10 +1,10 @@
 /*
- * rmap_adaptive.c - the reverse map that is as large as it must be.
+ * adaptive.c - the reverse map that is as large as it must be.
  *
  *     shape       holds                             root is
- *     INLINE      one group, up to five members     rmap_inline.h
- *     ARRAY       up to 32 words, packed            rmap_array.h
- *     TABLE       any number                        rmap_table.h
+ *     INLINE      one group, up to five members     inline.h
+ *     ARRAY       up to 32 words, packed            array.h
+ *     TABLE       any number                        table.h
  *
  * Upwards where the next word does not fit, back from a table at 15 words and
  * from an array at one. Where a larger form has no memory the insert fails,
@@ -21,8 +21,8 @@
  * by gfn it is a word or two. The second pair decides, and a large array in
  * which each pair costs a word goes back to domains.
  */
-#include "rmap_array.h"
-#include "rmap_table.h"
+#include "array.h"
+#include "table.h"
 
 #include <quire/log.h>
 #include <quire/panic.h>

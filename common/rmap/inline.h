@@ -1,5 +1,5 @@
 /*
- * rmap_inline.h - the smallest shape of the adaptive reverse map: one group of
+ * inline.h - the smallest shape of the adaptive reverse map: one group of
  * up to five members, in the map itself.
  *
  *     root    63                    18 17     12 11     6 5      0
@@ -15,7 +15,7 @@
  */
 #pragma once
 
-#include "rmap_leaf.h"
+#include "leaf.h"
 
 #include <quire/panic.h>
 

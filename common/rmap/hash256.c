@@ -1,5 +1,5 @@
 /*
- * rmap_hash256.c - the reverse map as the 2012 series has it: a list, and
+ * hash256.c - the reverse map as the 2012 series has it: a list, and
  * from 257 pairs on 256 chains by (gfn + domain) mod 256; back below 64.
  *
  *     chain[0] --> node --> node --> 0
@@ -9,9 +9,9 @@
  * Its number of chains never grows, so that a walk grows with the pairs; and
  * gfns that are 256 apart are all in one chain. It is here to be measured
  * against. New pairs go to the front, as there. While it is a list it is
- * rmap_list.c's; where the table has no memory it stays one.
+ * list.c's; where the table has no memory it stays one.
  */
-#include "rmap_forms.h"
+#include "forms.h"
 
 #include <quire/heap.h>
 #include <quire/log.h>

@@ -1,5 +1,5 @@
 /*
- * rmap_table.h - the adaptive reverse map's table: a trie of leaves, which
+ * table.h - the adaptive reverse map's table: a trie of leaves, which
  * grows and shrinks one leaf at a time.
  *
  *     root --> node, 2^n slots by the hash's upper bits
@@ -20,7 +20,7 @@
  */
 #pragma once
 
-#include "rmap_leaf.h"
+#include "leaf.h"
 
 #define MERGE_WORDS 54          /* of two buddies together: far below full */
 #define SHRINK_WORDS 28u        /* with fewer a leaf looks at its buddy, */

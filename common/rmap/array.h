@@ -1,5 +1,5 @@
 /*
- * rmap_array.h - the middle shape of the adaptive reverse map: a heap object
+ * array.h - the middle shape of the adaptive reverse map: a heap object
  * of up to 32 words, packed, in order of arrival; and the words of any map
  * that is no table.
  *
@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "rmap_inline.h"
+#include "inline.h"
 
 #define ARRAY_MAX 32            /* words */
 

@@ -1,5 +1,5 @@
 /*
- * rmap_leaf.h - how the adaptive reverse map stores pairs: words of groups,
+ * leaf.h - how the adaptive reverse map stores pairs: words of groups,
  * and leaves of words.
  *
  * The word of a group, and before it, with more members, their map:
@@ -32,7 +32,7 @@
  */
 #pragma once
 
-#include "rmap_forms.h"
+#include "forms.h"
 
 #define LEAF_BUCKETS 15
 #define BUCKET_WORDS 8
@@ -55,7 +55,7 @@ struct leaf {
     uint8_t fill[LEAF_BUCKETS];         /* words, and FILL_MAP each map */
     uint8_t passed[LEAF_BUCKETS];       /* entries homed here or earlier */
     uint32_t scan_prefix;       /* of the map's scan, in the leaf of hash 0 */
-    uint64_t scan_place;        /* see rmap_scan.c */
+    uint64_t scan_place;        /* see scan.c */
     uint64_t bucket[LEAF_BUCKETS][BUCKET_WORDS];
 };
 static_assert(sizeof(struct leaf) == 1008, "a size class of the heap");

@@ -1,5 +1,5 @@
 /*
- * rmap_trace.c - traces for measuring reverse maps: a number becomes a gfn,
+ * trace.c - traces for measuring reverse maps: a number becomes a gfn,
  * or a turn, by a mapping that never gives one twice.
  */
 #include <quire/rmap_trace.h>

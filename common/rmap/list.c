@@ -1,5 +1,5 @@
 /*
- * rmap_list.c - the reverse map as a list: one node per pair.
+ * list.c - the reverse map as a list: one node per pair.
  *
  *     root --> tail --> head --> ... --> tail
  *
@@ -8,7 +8,7 @@
  * they came, and are then found at once. In any other order finding one is a
  * walk, and removing all of n is quadratic: that is the cost of a list.
  */
-#include "rmap_forms.h"
+#include "forms.h"
 
 #include <quire/heap.h>
 #include <quire/log.h>
