@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Break the code on purpose and see a test fail.
 
-test/mutations.toml lists deliberate breakages:
+test/mutations/ lists deliberate breakages, a file for each room of the code:
 
     [[mutation]]
     name = "p2m: no generation bump"     # what is broken
@@ -25,7 +25,7 @@ import tempfile
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LIST = ROOT / "test" / "mutations.toml"
+LISTS = ROOT / "test" / "mutations"
 KEEP = ("Makefile", "arch", "common", "include", "test", "tools", "quire")
 BUILD_SECONDS = 600
 
@@ -62,6 +62,12 @@ def judge(mutation, tree, seconds):
         path.write_text(text)
 
 
+def read_all():
+    """Every mutation of every room, in the order of the files' names."""
+    return [m for path in sorted(LISTS.glob("*.toml"))
+            for m in tomllib.loads(path.read_text())["mutation"]]
+
+
 def listing(mutations):
     """Each test and what it must catch, and how many there are."""
     by_test = {}
@@ -82,7 +88,7 @@ def main():
     ap.add_argument("--list", action="store_true",
                     help="run nothing: which there are, by test")
     args = ap.parse_args()
-    mutations = [m for m in tomllib.loads(LIST.read_text())["mutation"]
+    mutations = [m for m in read_all()
                  if all(word in m["name"] for word in args.only)]
     if args.list:
         print("\n".join(listing(mutations)))

@@ -1,13 +1,11 @@
 #!/usr/bin/env python3
 """The list of deliberate breakages: well-formed, and shown in full."""
 
-import tomllib
-
 from cases import ROOT, case, check, main, run
 
 import mutate
 
-MUTATIONS = tomllib.loads(mutate.LIST.read_text())["mutation"]
+MUTATIONS = mutate.read_all()
 
 
 @case
