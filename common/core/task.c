@@ -50,10 +50,9 @@ const char *task_last_name(void)
     return queues[arch_cpu()].last_name;
 }
 
-bool task_run_one(void)
+bool task_run_slice(struct work *w)
 {
     struct task_queue *q = &queues[arch_cpu()];
-    struct work w = WORK_INIT;
     struct list *first;
     struct task *t;
     int err;
@@ -66,8 +65,8 @@ bool task_run_one(void)
     }
     t = container_of(first, struct task, link);
     q->last_name = t->name;
-    work_begin(&w);
-    err = t->run(t, &w);
+    work_begin(w);
+    err = t->run(t, w);
     work_end();
     if (err == -ERESTART) {
         spin_lock(&q->lock);
@@ -76,4 +75,11 @@ bool task_run_one(void)
     }
     BUG_ON(nr_locks_held() != 0);
     return true;
+}
+
+bool task_run_one(void)
+{
+    struct work w = WORK_INIT;
+
+    return task_run_slice(&w);
 }

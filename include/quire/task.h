@@ -23,6 +23,8 @@ void task_queue(struct task *t, unsigned cpu);
 /** task_run_one() - run one slice of the first task of this CPU.
  *  True if there was one. Called by the run loop. */
 bool task_run_one(void);
+/** task_run_slice() - the same with a budget of the caller's. Tests. */
+bool task_run_slice(struct work *w);
 /** task_last_name() - of the task whose slice this CPU ran last. */
 const char *task_last_name(void);
 /** task_is_pending() - whether this CPU has a task waiting. */

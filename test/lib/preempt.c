@@ -121,10 +121,27 @@ static uint64_t digest(const struct preempt_case *c)
     return c->reply != NULL ? preempt_mix(d, c->reply()) : d;
 }
 
+/* B1. The sums of one that is made or that dies do not agree half-way. */
+static void audit_bases(void)
+{
+    for (struct domain *x = domain_next(0), *next; x != NULL; x = next) {
+        struct share_base_audit a = { 0 };
+
+        CHECK_EQ(share_base_audit(x->p2m, &a, NULL), 0);
+        CHECK_EQ(a.bad, 0);
+        CHECK(!a.changed || atomic_load(&x->state) != DOMAIN_RUNNING);
+        next = domain_next((domid_t)(x->id + 1));
+        domain_put(x);
+    }
+}
+
 void preempt_audit(void)
 {
-    test_fork_audit();
+    CHECK_EQ(test_share_audit(), 0);
+    CHECK_EQ(domain_audit(), 0);
+    CHECK_EQ(mem_audit(), 0);
     CHECK_EQ(heap_audit(), 0);
+    audit_bases();
     for (domid_t id = 0; id < MAX_IDS; id++) {
         struct p2m *p = p2m_get_by_owner(id);
 
@@ -198,8 +215,10 @@ void preempt_matrix(const struct preempt_case *c)
     CHECK(never.checks > 0);
     for (unsigned disturbed = 0; disturbed <= (c->other != NULL);
          disturbed++) {
-        for (uint64_t at = 1; at <= never.checks;
-             at += MAX(1, c->one_in)) {
+        unsigned step = MAX(1, c->one_in);
+
+        for (uint64_t at = 1 + test_seed % step; at <= never.checks;
+             at += step) {
             e = run(c, at, false, disturbed);
             stops += e.stops > never.stops;
             compare(&e, &never, disturbed ? "disturbed at check"

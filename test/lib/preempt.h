@@ -24,7 +24,8 @@ struct preempt_case {
     void (*end)(void);          /* take the world down: nothing is left */
     uint64_t (*reply)(void);    /* NULL, or more for the digest */
     bool by_itself;             /* the audits cannot run while it is stopped */
-    unsigned one_in;            /* 0, or: every so many checks, not each */
+    unsigned one_in;            /* 0, or: every so many checks, not each, from
+                                 * one that the seed chooses */
 };
 
 #define PREEMPT_OTHERS 8
