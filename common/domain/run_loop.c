@@ -11,7 +11,12 @@
  * Preemption points are the top of a pass and each entry into a guest. The
  * time between two is a *stretch*; each CPU keeps its longest, with what ran.
  *
- * Tasks and vCPUs take turns of TURN_US when there are both. A slice is only
+ * Tasks and vCPUs take turns when there are both: of TURN_US at most, and the
+ * tasks' is as long as the vCPU's was, so that one that wakes up, does little
+ * and sleeps again waits for one slice of a task each time. Were it always
+ * TURN_US, a deadline that passed in the last slice before the vCPU's turn
+ * would end that turn at once, and the next, for as long as there are tasks.
+ * A slice is only
  * timed while somebody else waits: a vCPU that is alone on its CPU takes no
  * timer interrupts.
  */
@@ -132,7 +137,7 @@ static ticks_t us_to_ticks(uint64_t us)
 static void schedule(struct sched_cpu *c, struct vcpu *v)
 {
     bool has_others = atomic_load(&c->nr_queued) != 0;
-    ticks_t now = arch_now(), until;
+    ticks_t now = arch_now(), began = now, until;
 
     if (c->owner != v || now >= c->slice_end) {
         c->owner = v;
@@ -153,7 +158,7 @@ static void schedule(struct sched_cpu *c, struct vcpu *v)
     run_vcpu(c, v, until, has_others);
     page_need_set(PAGE_NORMAL);
     now = arch_now();
-    c->task_turn_end = now + us_to_ticks(TURN_US);
+    c->task_turn_end = now + MIN(now - began, us_to_ticks(TURN_US));
     bool is_over = c->yields || now >= c->slice_end;
 
     if (is_over) {

@@ -9,9 +9,13 @@
  *   phase 2   `count=` (200) sleeps of `gap_us=` (500) / 2 .. 3/2 each, by
  *             `how=hlt` (default) or `how=poll` (SCHEDOP_poll).
  *
- * Figures, in ns: 0 count, 1 least, 2 median, 3 the 99th of a hundred, 4
- * most, 5 early ones; 8+k: delays of 2^(k+8) up to 2^(k+9), the first and the
- * last bucket open.
+ * With `watch=N` there are N such rounds, the first from phase 2 on, the next
+ * from phase 3: each lasts until somebody writes something but 0 to the eight
+ * bytes at gpa @6, so that it is as long as what it watches.
+ *
+ * Figures, in ns, of the last round: 0 count, 1 least, 2 median, 3 the 99th of
+ * a hundred, 4 most, 5 early ones, 6 the gpa; 8+k: delays below 1024, 1536,
+ * 2048, 3072 and so on; the last has all above.
  */
 #include "event.h"
 #include "guest.h"
@@ -19,13 +23,14 @@
 
 #include <public/xen/sched.h>
 
-#define MAX_COUNT 2000
+#define MAX_COUNT 20000
 #define FIRST_BUCKET 8
 #define NR_BUCKETS (QUIRE_NR_FIGURES - FIRST_BUCKET)
-#define FIRST_LOG2 8            /* 256 ns */
+#define FIRST_LOG2 10           /* 1024 ns */
 
 static uint64_t delay[MAX_COUNT];
 static volatile uint64_t fired_at;
+static volatile uint64_t stop;
 
 static void timer_fired(unsigned port)
 {
@@ -68,16 +73,25 @@ static void sort(uint64_t *a, unsigned n)
     }
 }
 
+/* Two to a power of two: below 1, 1.5, 2, 3, 4 ... times the first. */
+static unsigned bucket_of(uint64_t ns)
+{
+    unsigned log2 = 63 - (unsigned)__builtin_clzll(ns | 1);
+
+    if (log2 < FIRST_LOG2) {
+        return 0;
+    }
+    return MIN(1 + 2 * (log2 - FIRST_LOG2) +
+               (unsigned)(ns >> (log2 - 1) & 1), NR_BUCKETS - 1);
+}
+
 static void report(unsigned n, unsigned early)
 {
     uint64_t bucket[NR_BUCKETS] = { 0 };
 
     sort(delay, n);
     for (unsigned i = 0; i < n; i++) {
-        unsigned log2 = 63 - (unsigned)__builtin_clzll(delay[i] | 1);
-        unsigned b = log2 < FIRST_LOG2 ? 0 : log2 - FIRST_LOG2;
-
-        bucket[MIN(b, NR_BUCKETS - 1)]++;
+        bucket[bucket_of(delay[i])]++;
     }
     guest_figure(0, n);
     guest_figure(1, delay[0]);
@@ -93,15 +107,39 @@ static void report(unsigned n, unsigned early)
     }
 }
 
+struct sleeper {
+    struct random random;
+    uint64_t gap;               /* ns, the mean */
+    unsigned port;
+    bool by_poll;
+};
+
+/* Sleep @n times, or until told to stop; what it was is reported. */
+static void measure(struct sleeper *s, unsigned n)
+{
+    unsigned early = 0, i = 0;
+
+    do {
+        uint64_t when = clock_ns() + s->gap / 2 +
+                        random_below(&s->random, s->gap);
+
+        sleep_until(when, s->port, s->by_poll);
+        early += fired_at < when;
+        delay[i++] = fired_at < when ? 0 : fired_at - when;
+    } while (i < n && stop == 0);
+    CHECK(early == 0, "%u events came before their time", early);
+    report(i, early);
+}
+
 void guest_main(void)
 {
-    struct random r = { option_u64("seed", 1) };
+    struct sleeper s = { .random = { option_u64("seed", 1) } };
     unsigned n = (unsigned)MIN(option_u64("count", 200), MAX_COUNT);
-    uint64_t gap = option_u64("gap_us", 500) * 1000;
-    bool by_poll = option_is("how", "poll");
-    unsigned early = 0;
+    unsigned rounds = (unsigned)option_u64("watch", 0);
 
-    CHECK(n > 0 && gap > 0, "count= and gap_us= must be above 0");
+    s.gap = option_u64("gap_us", 500) * 1000;
+    s.by_poll = option_is("how", "poll");
+    CHECK(n > 0 && s.gap > 0, "count= and gap_us= must be above 0");
     CHECK(event_init() == 0, "no event channels");
     int port = event_bind_virq(VIRQ_TIMER, 0, timer_fired);
     CHECK(port > 0, "VIRQ_TIMER: %d", port);
@@ -109,17 +147,14 @@ void guest_main(void)
     if (guest_failures() != 0) {
         guest_finish("latency");
     }
+    s.port = (unsigned)port;
+    guest_figure(6, (uintptr_t)&stop);
     guest_phase_report(1);
-    guest_phase_wait(2);
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t when = clock_ns() + gap / 2 + random_below(&r, gap);
-
-        sleep_until(when, (unsigned)port, by_poll);
-        early += fired_at < when;
-        delay[i] = fired_at < when ? 0 : fired_at - when;
+    for (unsigned i = 0; i < MAX(rounds, 1); i++) {
+        guest_phase_wait(2 + i);
+        stop = 0;
+        measure(&s, rounds != 0 ? MAX_COUNT : n);
+        guest_phase_report(2 + i);
     }
-    CHECK(early == 0, "%u events came before their time", early);
-    report(n, early);
-    guest_phase_report(2);
     guest_finish("latency");
 }
