@@ -89,10 +89,6 @@ guests: $(GUESTS:%=$(B)/guest/%.elf)
 HOST_LIB_SRC := $(COMMON) $(sort $(wildcard arch/host/*.c test/lib/*.c))
 HOST_CFLAGS := $(CBASE) -Iarch/host/include -Iarch/host -Itest/lib -pthread
 TESTS := $(basename $(sort $(wildcard test/unit/*.c test/model/*.c)))
-# Fails one run in about ten: a fault of the shadow core, which no domain uses
-# yet (docs/design/shadow.md). By itself: make test-shadow-smp.
-FAILING := test/model/test_shadow_smp
-STEADY := $(filter-out $(FAILING),$(TESTS))
 BENCHES := $(basename $(sort $(wildcard test/bench/*.c)))
 
 define host_variant # name, flags
@@ -121,18 +117,16 @@ host: $(TESTS:%=$(B)/host/asan/%)
 # ---- tests ----------------------------------------------------------------
 check:
 	python3 tools/layercheck.py
-test-host: $(STEADY:%=$(B)/host/asan/%)
-	python3 tools/runtests.py $^
-test-shadow-smp: $(FAILING:%=$(B)/host/asan/%)
+test-host: $(TESTS:%=$(B)/host/asan/%)
 	python3 tools/runtests.py $^
 # Sweeps, not part of `make test`.
-test-tsan: $(STEADY:%=$(B)/host/tsan/%)
+test-tsan: $(TESTS:%=$(B)/host/tsan/%)
 	python3 tools/runtests.py --timeout 600 $^
 mutate: all $(TESTS:%=$(B)/host/asan/%)
 	python3 tools/mutate.py
-test: all $(STEADY:%=$(B)/host/asan/%)
+test: all $(TESTS:%=$(B)/host/asan/%)
 	python3 tools/layercheck.py
-	python3 tools/runtests.py $(STEADY:%=$(B)/host/asan/%) \
+	python3 tools/runtests.py $(TESTS:%=$(B)/host/asan/%) \
 	    $(sort $(wildcard test/tools/test_*.py test/boot/test_*.py))
 # What it costs, in instructions: all figures of docs/performance.md (minutes);
 # a few of them against the committed ones, to the instruction; those anew.

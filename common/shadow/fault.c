@@ -144,16 +144,23 @@ static int next_child(struct fault *f, const struct shadow_page *sp,
     return 0;
 }
 
-/* Make the spte at @ref point at the child, found or made. */
-static int get_child(struct fault *f, struct shadow_page *sp, spte_ref_t ref,
-                     const struct shadow_child *c,
-                     struct shadow_page **child, bool *is_new)
+/* What was read is what its table holds, now that everything on the way down
+ * may have been write-protected. */
+static bool is_still(const struct shadow_page *sp, unsigned i, uint64_t e)
 {
+    return mfn_eq(sp->mfn, MFN_INVALID) || entry_of(sp, i) == e;
+}
+
+/* Make spte @i of @sp, for entry @e, point at the child, found or made. */
+static int get_child(struct fault *f, struct shadow_page *sp, unsigned i,
+                     uint64_t e, const struct shadow_child *c,
+                     struct shadow_page **child)
+{
+    spte_ref_t ref = sp->sptes + i;
     uint64_t *spte = spte_at(ref);
     struct work w = WORK_INIT;
     int err;
 
-    *is_new = false;
     if ((*spte & SPTE_P) != 0) {
         *child = page_at(spte_mfn(*spte));
         if (likely((*child)->gfn.n == c->gfn.n &&
@@ -168,11 +175,13 @@ static int get_child(struct fault *f, struct shadow_page *sp, spte_ref_t ref,
         }
         page_clear(f->s, sp, ref);
     }
-    err = page_get(f->s, c->gfn, c->role, &w, child, is_new);
-    if (err == 0) {
-        err = page_link(f->s, ref, *child, c->bits);
+    err = page_get(f->s, c->gfn, c->role, &w, child);
+    if (err != 0) {
+        return err;
     }
-    return err;
+    /* @sp may have been compared with its table, and be in sync since. */
+    return is_still(sp, i, e) ? page_link(f->s, ref, *child, c->bits)
+                              : -ERESTART;
 }
 
 /* ---- the last level ---------------------------------------------------- */
@@ -208,6 +217,8 @@ static int set_leaf(struct fault *f, struct shadow_page *sp, spte_ref_t ref)
 {
     uint64_t *at = spte_at(ref), old = *at, spte = page_spte(f, sp);
     gfn_t gfn = gpa_to_gfn(f->w.gpa);
+    struct spte_iter it;
+    spte_ref_t first;
     head_ref_t head;
     int err;
 
@@ -225,11 +236,18 @@ static int set_leaf(struct fault *f, struct shadow_page *sp, spte_ref_t ref)
     if (head == 0) {
         return -ENOMEM;
     }
+    first = spte_rmap_first(&it, head);
+    if (first != 0 &&
+        unlikely(((*spte_at(first) ^ spte) & SPTE_MFN) != 0)) {
+        /* A chain is of one frame, so that a look at its first says whether
+         * it is the p2m's: the listener is about to come for the others. */
+        return -ERESTART;
+    }
     err = spte_rmap_add(head, ref);
     if (err != 0) {
         return err;
     }
-    __atomic_store_n(at, spte, __ATOMIC_RELAXED);
+    __atomic_store_n(at, spte, __ATOMIC_RELEASE);
     sp->nr_present++;
     f->s->changes++;
     return 0;
@@ -238,18 +256,17 @@ static int set_leaf(struct fault *f, struct shadow_page *sp, spte_ref_t ref)
 static int descend(struct fault *f)
 {
     struct shadow_page *sp = f->sv->root, *child;
-    bool is_new = false;
     unsigned k = 0;
     int err;
 
     for (;;) {
         unsigned i = f->gva >> (PAGE_SHIFT + 9 * (sp->role.level - 1)) &
                      (SPTES_PER_PAGE - 1);
+        uint64_t e = f->w.entry[k];     /* if it is for a table */
         struct shadow_child c;
 
-        if (is_new && !sp->role.direct &&
-            entry_of(sp, i) != f->w.entry[k]) {
-            return -ERESTART;   /* before it was write-protected */
+        if (!is_still(sp, i, e)) {
+            return -ERESTART;
         }
         /* Not the oldest any more, and kept where room is made. */
         page_pin(f->s, sp);
@@ -259,7 +276,7 @@ static int descend(struct fault *f)
         }
         err = next_child(f, sp, i, &k, &c);
         if (err == 0) {
-            err = get_child(f, sp, sp->sptes + i, &c, &child, &is_new);
+            err = get_child(f, sp, i, e, &c, &child);
         }
         page_unpin(f->s, sp);
         if (err != 0) {
@@ -338,7 +355,8 @@ static bool map_last(struct fault *f, struct shadow_page *sp, unsigned i,
     if (bits != 0) {
         struct p2m_entry t = p2m_lookup(f->s->p2m, sp->gfn);
 
-        if ((p2m_rights(t.type, t.tracking) & P2M_W) == 0) {
+        if ((p2m_rights(t.type, t.tracking) & P2M_W) == 0 ||
+            !mfn_eq(t.mfn, sp->mfn)) {
             return false;
         }
     }
@@ -360,7 +378,8 @@ static bool map_last(struct fault *f, struct shadow_page *sp, unsigned i,
 /*
  * In long mode, with CR0.WP set and all tables above level 1 in sync, the
  * links say what those hold, and only the last entry is to be read. False:
- * not that simple, nothing done.
+ * not that simple, nothing done. A table that has moved and of which the
+ * listener is about to tell denies nothing any more.
  */
 static bool handle_last(struct fault *f, int *err)
 {
@@ -379,7 +398,7 @@ static bool handle_last(struct fault *f, int *err)
     e = entry_of(sp, i);
     if ((e & GPTE_P) == 0) {
         *err = deny(f, 0);
-        return true;
+        return !is_lock_taken(&f->s->p2m->lock);
     }
     if ((e & f->s->reserved) != 0 ||
         (!f->role.nxe && (e & GPTE_NX) != 0)) {
@@ -391,7 +410,7 @@ static bool handle_last(struct fault *f, int *err)
         return map_last(f, sp, i, e, err);
     case DENIED:
         *err = deny(f, PF_P);
-        return true;
+        return !is_lock_taken(&f->s->p2m->lock);
     default:
         return false;
     }

@@ -34,8 +34,7 @@ static int load_long(struct shadow *s, struct shadow_vcpu *sv,
     uint64_t end = UINT64_C(1) << (s->phys_bits - PAGE_SHIFT);
     gfn_t gfn = GFN(pg->cr3 >> PAGE_SHIFT & (end - 1));
     struct shadow_page *sp;
-    bool is_new;
-    int err = page_get(s, gfn, role_of(pg), w, &sp, &is_new);
+    int err = page_get(s, gfn, role_of(pg), w, &sp);
 
     if (err == 0) {
         set_root(s, sv, sp);

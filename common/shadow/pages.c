@@ -56,10 +56,10 @@ static void hash_remove(struct shadow_page *sp)
 
 /* ---- links ------------------------------------------------------------- */
 
-/* The processor reads it at any time. */
+/* The processor reads it at any time, and then what it points at. */
 static void spte_write(spte_ref_t ref, uint64_t spte)
 {
-    __atomic_store_n(spte_at(ref), spte, __ATOMIC_RELAXED);
+    __atomic_store_n(spte_at(ref), spte, __ATOMIC_RELEASE);
 }
 
 int page_link(struct shadow *s, spte_ref_t ref, struct shadow_page *child,

@@ -171,7 +171,8 @@ void shadow_flush(struct shadow *s);
 /** protect_gfn() - no spte may write it. True: a flush is needed first.
  *  -ERESTART (of very many sptes some are gone): call again. */
 int must_check protect_gfn(struct shadow *s, gfn_t gfn, bool *need_flush);
-/** is_table_in_sync() - some shadow page relies on @gfn not changing. */
+/** is_table_in_sync() - some shadow page relies on @gfn not changing: it is in
+ *  sync, or has been compared in part. */
 bool is_table_in_sync(const struct shadow *s, gfn_t gfn);
 /** let_unsync() - every shadow page of @gfn, which may be written now. */
 void let_unsync(struct shadow *s, gfn_t gfn);
@@ -202,8 +203,8 @@ bool is_leaf_allowed(const struct shadow *s, union shadow_role role,
                      uint64_t spte, uint64_t e, gfn_t gfn);
 /** sync_all() - Preemptible. */
 int must_check sync_all(struct shadow *s, bool also_leaves, struct work *w);
-/** page_get() - found, or made with its gfn write-protected (*@is_new).
- *  Errors as page_create(). @w: for bringing it up to date. */
+/** page_get() - found, or made with its gfn write-protected. Errors as
+ *  page_create(). @w: for bringing all tables up to date, so that what was
+ *  read of any before is to be read again. */
 int must_check page_get(struct shadow *s, gfn_t gfn, union shadow_role role,
-                        struct work *w, struct shadow_page **page,
-                        bool *is_new);
+                        struct work *w, struct shadow_page **page);

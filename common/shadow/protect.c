@@ -66,7 +66,8 @@ bool is_table_in_sync(const struct shadow *s, gfn_t gfn)
     const struct shadow_page *sp = s->hash[hash_of(s, gfn)];
 
     for (; sp != NULL; sp = sp->hash_next) {
-        if (sp->gfn.n == gfn.n && !sp->role.direct && !sp->unsync) {
+        if (sp->gfn.n == gfn.n && !sp->role.direct &&
+            (!sp->unsync || sp->next != 0)) {
             return true;
         }
     }

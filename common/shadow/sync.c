@@ -304,12 +304,11 @@ int sync_all(struct shadow *s, bool also_leaves, struct work *w)
 }
 
 int page_get(struct shadow *s, gfn_t gfn, union shadow_role role,
-             struct work *w, struct shadow_page **page, bool *is_new)
+             struct work *w, struct shadow_page **page)
 {
     bool need_flush = false;
     int err;
 
-    *is_new = false;
     *page = page_find(s, gfn, role);
     if (*page != NULL) {
         /* Below it may be what this vCPU has flushed at another address. */
@@ -325,7 +324,5 @@ int page_get(struct shadow *s, gfn_t gfn, union shadow_role role,
             return err;
         }
     }
-    err = page_create(s, gfn, role, page);
-    *is_new = err == 0;
-    return err;
+    return page_create(s, gfn, role, page);
 }

@@ -34,6 +34,14 @@ void spin_unlock_pair(struct spinlock *a, struct spinlock *b);
 
 /** is_lock_held() - whether this CPU holds @l. For ASSERT. */
 bool is_lock_held(const struct spinlock *l);
+/** is_lock_taken() - whether any CPU held @l just now: what its holders do is
+ *  under way. */
+static inline bool is_lock_taken(const struct spinlock *l)
+{
+    uint32_t t = atomic_load_explicit(&l->ticket, memory_order_acquire);
+
+    return t >> 16 != (t & 0xffff);
+}
 /** nr_locks_held() - how many locks this CPU holds: 0 at a preemption point. */
 unsigned nr_locks_held(void);
 /** lock_rank_name() - "P2M" and so on. */

@@ -46,7 +46,7 @@ static inline bool test_hw_walk(const struct guest_paging *pg, maddr_t cr3,
         if (!is_long && level == 3) {
             i &= 3;
         }
-        e = __atomic_load_n(&table[i], __ATOMIC_RELAXED);
+        e = __atomic_load_n(&table[i], __ATOMIC_ACQUIRE);
         if ((e & E_P) == 0) {
             return false;
         }

@@ -1,9 +1,9 @@
 /*
  * test_shadow_smp.c - four CPUs, each with a vCPU of one guest in long mode,
  * store random entries through whatever maps their tables, load CR3 and flush
- * addresses, while frames are shared and unshared. At the end all is synced,
- * and the audit sees whether a write to a table went unnoticed, or an spte
- * outlived its frame; the sanitizers see races.
+ * addresses, while frames are shared and unshared and Quire writes to tables.
+ * At the end all is synced, and the audit sees whether a write to a table went
+ * unnoticed, or an spte outlived its frame; the sanitizers see races.
  */
 #include "test_shadow.h"
 
@@ -124,13 +124,35 @@ static void access(struct cpu *c)
     }
 }
 
+/* Quire itself, past the rights of sptes. */
+static void write_behind(struct cpu *c)
+{
+    gfn_t gfn = GFN(rng_below(&c->r, TABLES));
+    struct p2m_entry e;
+    bool is_done = false;
+
+    CHECK(p2m_access_begin(p));
+    e = p2m_lookup(p, gfn);
+    if ((p2m_rights(e.type, e.tracking) & P2M_W) != 0) {
+        uint64_t *at = (uint64_t *)arch_map_frame(e.mfn) +
+                       rng_below(&c->r, 3);
+
+        __atomic_store_n(at, random_entry(&c->r), __ATOMIC_SEQ_CST);
+        is_done = true;
+    }
+    p2m_access_end();
+    if (is_done) {
+        shadow_written(s, gfn);
+    }
+}
+
 static void run(void *arg)
 {
     struct cpu *c = &cpus[arch_cpu()];
 
     (void)arg;
     for (unsigned i = 0; i < STEPS; i++) {
-        uint64_t kind = rng_below(&c->r, 20);
+        uint64_t kind = rng_below(&c->r, 21);
 
         if (kind < 15) {
             access(c);
@@ -142,8 +164,10 @@ static void run(void *arg)
                                  NULL) < 0) {
                 arch_relax();
             }
-        } else {
+        } else if (kind < 20) {
             change(rng_below(&c->r, GFNS), true);
+        } else {
+            write_behind(c);
         }
         grace_quiesce();
     }
