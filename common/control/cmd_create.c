@@ -7,6 +7,7 @@
 #include <quire/errno.h>
 #include <quire/heap.h>
 #include <quire/print.h>
+#include <quire/shadow.h>
 
 #include "job.h"
 
@@ -192,6 +193,29 @@ static int parse_leaves(struct job *job, struct domain_config *c)
     return 0;
 }
 
+static int parse_paging(struct job *job, struct domain_config *c)
+{
+    const char *paging = args_value(&job->args, "paging");
+    uint64_t pages;
+    int err = job_number(job, "shadow_pages", 0, SHADOW_PAGES_MIN,
+                         SHADOW_PAGES_MAX, &pages);
+
+    if (err != 0) {
+        return err;
+    }
+    if (paging != NULL && strcmp(paging, "shadow") == 0) {
+        c->shadow = true;
+        c->shadow_pages = (unsigned)pages;
+    } else if (paging != NULL && strcmp(paging, "nested") != 0) {
+        return job_fail(job, -EINVAL, "paging=%.20s: nested or shadow",
+                        paging);
+    } else if (pages != 0) {
+        return job_fail(job, -EINVAL, "shadow_pages= goes with "
+                        "paging=shadow");
+    }
+    return 0;
+}
+
 static int parse_numbers(struct job *job, struct create_state *s)
 {
     struct domain_config *c = &s->config;
@@ -246,6 +270,9 @@ static int parse(struct job *job, struct create_state *s)
     }
     if (err == 0) {
         err = parse_leaves(job, c);
+    }
+    if (err == 0) {
+        err = parse_paging(job, c);
     }
     if (err == 0) {
         err = oom_parse_policy(job, "oom", &c->oom);
@@ -412,10 +439,12 @@ const struct command commands_create[] = {
     { .name = "create",
       .synopsis = "[name=TEXT] [image=MODULE] [mem=SIZE | "
                   "ranges=START:SIZE,...] [vcpus=N] [cmdline=TEXT] "
-                  "[modules=MODULE,...] [leaves=xen|none] [superpages=1] "
+                  "[modules=MODULE,...] [leaves=xen|none] "
+                  "[paging=nested|shadow] [shadow_pages=N] [superpages=1] "
                   "[id=N] [max=SIZE] [oom=wait|kill] [privileged=1] [scan=1] [group=N] "
                   "[paused=1] [count=N] [first=N]",
-      .keys = "name image mem ranges vcpus cmdline modules leaves superpages "
+      .keys = "name image mem ranges vcpus cmdline modules leaves paging "
+              "shadow_pages superpages "
               "id max oom privileged scan group paused count first",
       .help = "build domains and let them run; {i} in name and cmdline is "
               "the number of the copy",

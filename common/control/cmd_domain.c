@@ -62,6 +62,7 @@ static void put_summary(struct reply *r, struct domain *d)
     }
     reply_number(r, "pauses", p.pauses);
     reply_number(r, "vcpus", d->nr_vcpus);
+    reply_string(r, "paging", d->config.shadow ? "shadow" : "nested");
     reply_number(r, "parked_vcpus", atomic_load(&d->oom.nr_parked));
     reply_number(r, "phase", atomic_load(&d->phase));
     reply_string(r, "verdict", verdict_name(d));

@@ -19,9 +19,11 @@
 #include <quire/panic.h>
 #include <quire/print.h>
 #include <quire/scan.h>
+#include <quire/shadow.h>
 #include <quire/string.h>
 
 #include "domain_life.h"
+#include "shadow_glue.h"
 
 #define MAX_PAGES_SLACK 16      /* shared_info and the like */
 
@@ -97,6 +99,10 @@ static int check_config(const struct domain_config *c, uint64_t *max_pages,
     if (c->nr_modules > ARRAY_SIZE(c->modules)) {
         return refuse(why, -EINVAL, "4 modules at most");
     }
+    if (c->shadow_pages != 0 && (c->shadow_pages < SHADOW_PAGES_MIN ||
+                                 c->shadow_pages > SHADOW_PAGES_MAX)) {
+        return refuse(why, -EINVAL, "64 to 262144 shadow pages");
+    }
     if (c->nr_modules > 0 && c->image == NULL) {
         return refuse(why, -EINVAL, "modules without an image");
     }
@@ -136,7 +142,13 @@ int domain_vcpu_create(struct domain *d)
     sched_vcpu_init(v);
     err = evtchn_add_vcpu(d->events, v);
     if (err == 0) {
+        err = vcpu_shadow_init(v);
+    }
+    if (err == 0) {
         err = arch_vcpu_init(v);
+        if (err != 0) {
+            vcpu_shadow_fini(v);
+        }
     }
     if (err != 0) {
         sched_vcpu_fini(v);

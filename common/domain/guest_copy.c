@@ -17,6 +17,8 @@
 #include <quire/guest_walk.h>
 #include <quire/string.h>
 
+#include "shadow_glue.h"
+
 #define MAX_TRIES 64
 
 /* Copy within one page. -EACCES: its rights do not allow it. */
@@ -44,6 +46,9 @@ static int try_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len,
         err = 0;
     }
     p2m_access_end();
+    if (err == 0 && is_write && len != 0) {
+        domain_shadow_written(p, gpa_to_gfn(gpa));
+    }
     return err;
 }
 

@@ -16,6 +16,8 @@ void exit_rdmsr(struct vcpu *v, struct vcpu_exit *e);
 void exit_wrmsr(struct vcpu *v, struct vcpu_exit *e);
 void exit_io(struct vcpu *v, struct vcpu_exit *e);
 void exit_npf(struct vcpu *v, struct vcpu_exit *e);
+void exit_pf(struct vcpu *v, struct vcpu_exit *e);
+void exit_starved(struct vcpu *v, struct vcpu_exit *e);
 void exit_hypercall(struct vcpu *v, struct vcpu_exit *e);
 
 /** oom_settle() - an exit has been handled that may need memory: @v has what it

@@ -3,6 +3,7 @@
  *
  *     DESCHEDULE  no vCPU is on a CPU or will be again; one flush of the p2m,
  *                 after which nothing of this domain needs another
+ *     SHADOW      its vCPUs' part of it, then every shadow page
  *     CALLS       hypercalls half done are given up, and what they hold
  *     EVENTS      ports closed, timers stopped, pinned pages let go
  *     RAM         every entry dropped: shared ones through sharing, own ones
@@ -27,6 +28,7 @@
 #include <quire/panic.h>
 
 #include "domain_life.h"
+#include "shadow_glue.h"
 #include "sharing_op.h"
 
 /* The owner's hold on a frame that others may hold, too. */
@@ -175,6 +177,8 @@ static int run_stage(struct domain *d, struct work *w)
         return 0;
     case KILL_DESCHEDULE:
         return deschedule(d);
+    case KILL_SHADOW:
+        return domain_shadow_relinquish(d, w);
     case KILL_CALLS:
         return drop_calls(d, w);
     case KILL_EVENTS:

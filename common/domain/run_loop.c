@@ -38,6 +38,7 @@ static _Atomic uint64_t latency_epoch;
 
 static const char *const exit_names[NR_EXIT_REASONS] = {
     [EXIT_NONE] = "arch", [EXIT_INTR] = "interrupt", [EXIT_NPF] = "npf",
+    [EXIT_PF] = "pf", [EXIT_STARVED] = "starved",
     [EXIT_HYPERCALL] = "hypercall", [EXIT_CPUID] = "cpuid",
     [EXIT_RDMSR] = "rdmsr", [EXIT_WRMSR] = "wrmsr", [EXIT_IO] = "io",
     [EXIT_HLT] = "hlt", [EXIT_PAUSE] = "pause",
@@ -89,6 +90,8 @@ static uint64_t exit_detail(const struct vcpu_exit *e)
     switch (e->reason) {
     case EXIT_NPF:
         return e->npf.gpa;
+    case EXIT_PF:
+        return e->pf.address;
     case EXIT_RDMSR:
     case EXIT_WRMSR:
         return e->msr.index;

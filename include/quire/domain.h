@@ -54,6 +54,8 @@ struct domain_config {
     enum oom_policy oom;
     bool privileged;
     bool scan;                      /* its pages may be merged: scan.h */
+    bool shadow;                    /* on shadow paging, not on nested */
+    unsigned shadow_pages;          /* of its pool; 0: by its memory */
     uint16_t trust_group;           /* nothing is shared with another's */
 };
 
@@ -66,8 +68,9 @@ struct kill_stats {
 };
 
 /* The kill's stages, in order. */
-enum kill_stage { KILL_NONE, KILL_DESCHEDULE, KILL_CALLS, KILL_EVENTS,
-                  KILL_RAM, KILL_FORK, KILL_VCPUS, KILL_TABLES, KILL_DONE };
+enum kill_stage { KILL_NONE, KILL_DESCHEDULE, KILL_SHADOW, KILL_CALLS,
+                  KILL_EVENTS, KILL_RAM, KILL_FORK, KILL_VCPUS, KILL_TABLES,
+                  KILL_DONE };
 
 struct domain_build;                    /* build.h: state of a creation */
 struct domain_fork;                     /* fork.h: what a fork began with */
@@ -84,6 +87,8 @@ struct domain {
     struct domain_config config;        /* (c) */
     struct p2m *p2m;                    /* (c) counted */
     struct vcpu *vcpus[MAX_VCPUS];      /* (c) */
+    struct shadow *_Atomic shadow;      /* (a) NULL: nested, or dying */
+    _Atomic unsigned shadow_users;      /* (a) domain_shadow_get() */
     unsigned nr_vcpus;
     unsigned pause_count;               /* [domain] by the toolstack */
     unsigned nr_forking;                /* [domain] forks of it being made */
@@ -115,6 +120,7 @@ struct domain {
     gfn_t kill_cursor;                  /* kill_busy */
     ticks_t kill_accepted;              /* kill_busy */
     struct kill_stats kill;             /* kill_busy */
+    struct shadow *dying_shadow;        /* kill_busy */
     struct task kill_task;
     struct domain_build *build;         /* while BUILDING; the creator's */
     struct grace_head grace;
@@ -199,6 +205,11 @@ int must_check guest_prepare_gva(struct vcpu *v, gva_t a, size_t len);
 int must_check guest_read_gva(struct vcpu *v, gva_t a, void *buf, size_t len);
 int must_check guest_write_gva(struct vcpu *v, gva_t a, const void *buf,
                                size_t len);
+
+/** domain_shadow_get() - its shadow, which stays until domain_shadow_put(), or
+ *  NULL: it runs on nested paging, or is dying. */
+struct shadow *domain_shadow_get(struct domain *d);
+void domain_shadow_put(struct domain *d);
 
 /** vcpu_handle_exit() - dispatch through the table; domain/exit.c. */
 void vcpu_handle_exit(struct vcpu *v, struct vcpu_exit *e);

@@ -50,6 +50,8 @@ enum vcpu_exit_reason {
     EXIT_NONE,          /* handled inside arch (a CR or MSR it owns) */
     EXIT_INTR,          /* host interrupt or kick */
     EXIT_NPF,
+    EXIT_PF,            /* #PF of a guest on shadow paging */
+    EXIT_STARVED,       /* no memory for its shadow's root: not entered */
     EXIT_HYPERCALL,     /* VMMCALL */
     EXIT_CPUID,
     EXIT_RDMSR, EXIT_WRMSR,
@@ -72,6 +74,7 @@ struct vcpu_exit {
     ticks_t at;                 /* first thing after #VMEXIT */
     union {
         struct npf npf;
+        struct { gva_t address; uint32_t error; } pf;
         struct { uint32_t index; uint64_t value; } msr;
         struct {
             uint16_t port;
@@ -83,6 +86,8 @@ struct vcpu_exit {
 };
 
 struct domain;
+struct shadow;                  /* see shadow.h */
+struct shadow_vcpu;
 struct vcpu_sched;              /* see sched.h */
 struct sharing_call;            /* common/domain/sharing_call.h */
 
@@ -115,6 +120,8 @@ struct vcpu {
     struct p2m *p2m;            /* (c) counted */
     uint16_t id;                /* (c) index within the domain */
     void *arch;                 /* arch's own */
+    struct shadow *shadow;      /* (c) NULL: nested paging */
+    struct shadow_vcpu *shadow_vcpu;    /* (c) its part, with a shadow */
     struct asid_slot asid;      /* of the CPU that ran it last */
 
     /* sched.c */

@@ -2,8 +2,9 @@
  * cr.c - control and debug registers: guests' writes, checked as the
  * processor would, so that no guest can make VMRUN refuse its state.
  *
- * CR0, CR3, CR4 and CR8 exit on writes only; debug registers always, since
- * DR0-3 are loaded only while a breakpoint is on (run.c).
+ * CR0, CR3, CR4 and CR8 exit on writes, and with shadow paging on those reads
+ * where the processor's value is another (paging.c); debug registers always,
+ * since DR0-3 are loaded only while a breakpoint is on (run.c).
  */
 #include <quire/arch.h>
 #include <quire/emul.h>
@@ -38,64 +39,56 @@ bool svm_is_cr3_valid(uint64_t cr3, uint64_t efer)
                                   : cr3 <= UINT32_MAX;
 }
 
-/* Translations of the guest's own tables may be stale: a fresh ASID. */
-static void drop_translations(struct vcpu *v)
-{
-    v->asid = (struct asid_slot){ 0 };
-}
-
 static bool guest_write_cr0(struct vcpu *v, uint64_t value)
 {
-    struct vmcb *c = svm_of(v)->vmcb;
-    bool was_paged = (c->cr0 & CR0_PG) != 0, paged = (value & CR0_PG) != 0;
-    bool is_64 = (c->cs.attr & SEG_ATTR_L) != 0;
+    struct svm_vcpu *a = svm_of(v);
+    bool was_paged = (a->cr0 & CR0_PG) != 0, paged = (value & CR0_PG) != 0;
+    bool is_64 = (a->vmcb->cs.attr & SEG_ATTR_L) != 0;
+    uint64_t was = a->cr0;
 
     if (!svm_is_cr0_valid(value)) {
         return false;
     }
-    if ((c->efer & EFER_LME) != 0 && paged && !was_paged) {
-        if ((c->cr4 & CR4_PAE) == 0 || is_64) {
+    if ((a->efer & EFER_LME) != 0 && paged && !was_paged) {
+        if ((a->cr4 & CR4_PAE) == 0 || is_64) {
             return false;
         }
-        c->efer |= EFER_LMA;
-    } else if ((c->efer & EFER_LMA) != 0 && !paged) {
+        a->efer |= EFER_LMA;
+    } else if ((a->efer & EFER_LMA) != 0 && !paged) {
         if (is_64) {
             return false;
         }
-        c->efer &= ~EFER_LMA;
+        a->efer &= ~EFER_LMA;
     }
-    if (((c->cr0 ^ value) & ~CR0_TS) != 0) {
-        drop_translations(v);
-    }
-    c->cr0 = (value & CR0_WRITABLE) | CR0_ET;
+    a->cr0 = (value & CR0_WRITABLE) | CR0_ET;
+    svm_paging_changed(v, ((a->cr0 ^ was) & ~CR0_TS) != 0);
     return true;
 }
 
 static bool guest_write_cr3(struct vcpu *v, uint64_t value)
 {
-    struct vmcb *c = svm_of(v)->vmcb;
+    struct svm_vcpu *a = svm_of(v);
 
-    if (!svm_is_cr3_valid(value, c->efer)) {
+    if (!svm_is_cr3_valid(value, a->efer)) {
         return false;
     }
-    c->cr3 = value;
-    drop_translations(v);
+    a->cr3 = value;
+    svm_paging_changed(v, true);
     return true;
 }
 
 static bool guest_write_cr4(struct vcpu *v, uint64_t value)
 {
-    struct vmcb *c = svm_of(v)->vmcb;
+    struct svm_vcpu *a = svm_of(v);
+    uint64_t was = a->cr4;
 
     if (!svm_is_cr4_valid(value) ||
-        ((c->efer & EFER_LMA) != 0 && (value & CR4_PAE) == 0)) {
+        ((a->efer & EFER_LMA) != 0 && (value & CR4_PAE) == 0)) {
         return false;
     }
+    a->cr4 = value;
     /* Bits that a cached translation depends on. */
-    if (((c->cr4 ^ value) & CR4_TLB) != 0) {
-        drop_translations(v);
-    }
-    c->cr4 = value;
+    svm_paging_changed(v, ((was ^ value) & CR4_TLB) != 0);
     return true;
 }
 
@@ -125,26 +118,18 @@ static bool write_cr(struct vcpu *v, unsigned cr, uint64_t value)
  * clear it. */
 static int lmsw_value(struct vcpu *v, const struct insn *i, uint64_t *value)
 {
-    const struct vmcb *c = svm_of(v)->vmcb;
-    const struct vmcb_segment *const segs[] = {
-        &c->es, &c->cs, &c->ss, &c->ds, &c->fs, &c->gs };
     uint16_t word;
 
     if (insn_is_memory(i)) {
-        gva_t a = insn_offset(i, &v->regs);
-        if (i->mode != 64 || i->seg == SEG_FS || i->seg == SEG_GS) {
-            a += segs[i->seg]->base;
-        }
-        int err = svm_read_gva(v, i->mode == 64 ? a : (uint32_t)a, &word,
-                               sizeof(word), P2M_R);
+        int err = svm_read_gva(v, svm_operand(v, i), &word, sizeof(word),
+                               P2M_R);
         if (err != 0) {
             return err;
         }
     } else {
-        word = (uint16_t)(&v->regs.rax)[(i->modrm & 7) |
-                                        (i->rex & 1) << 3];
+        word = (uint16_t)*svm_register(v, i);
     }
-    *value = (c->cr0 & ~UINT64_C(0xe)) | (word & 0xf);
+    *value = (svm_of(v)->cr0 & ~UINT64_C(0xe)) | (word & 0xf);
     return 0;
 }
 
@@ -163,11 +148,11 @@ void svm_exit_cr_write(struct vcpu *v, struct vcpu_exit *e)
         if (i.has_lock) {
             cr = 8;     /* LOCK MOV CR0: how 32-bit code names CR8 */
         }
-        value = (&v->regs.rax)[(i.modrm & 7) | (i.rex & 1) << 3];
+        value = *svm_register(v, &i);
         value = i.mode == 64 ? value : (uint32_t)value;
     } else if (i.opcode == 0x06) {                      /* CLTS */
         cr = 0;
-        value = svm_of(v)->vmcb->cr0 & ~CR0_TS;
+        value = svm_of(v)->cr0 & ~CR0_TS;
     } else if (i.opcode == 0x01 && (i.modrm >> 3 & 7) == 6) {   /* LMSW */
         cr = 0;
         if (lmsw_value(v, &i, &value) != 0) {
@@ -216,9 +201,9 @@ void svm_exit_dr(struct vcpu *v, struct vcpu_exit *e)
         return;
     }
     unsigned dr = (i.modrm >> 3 & 7) | (i.rex & 4) << 1;
-    uint64_t *reg = &(&v->regs.rax)[(i.modrm & 7) | (i.rex & 1) << 3];
+    uint64_t *reg = svm_register(v, &i);
     if (dr == 4 || dr == 5) {
-        dr = (c->cr4 & CR4_DE) != 0 ? 8 : dr + 2;
+        dr = (a->cr4 & CR4_DE) != 0 ? 8 : dr + 2;
     }
     if (dr > 7) {
         svm_raise(v, VEC_UD, 0);

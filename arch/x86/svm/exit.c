@@ -116,6 +116,15 @@ static void exit_npf(struct vcpu *v, struct vcpu_exit *e)
                   : (info & 16) != 0 ? P2M_X : P2M_R;
 }
 
+static void exit_pf(struct vcpu *v, struct vcpu_exit *e)
+{
+    const struct vmcb *c = svm_of(v)->vmcb;
+
+    e->reason = EXIT_PF;
+    e->pf.error = (uint32_t)c->exit_info_1;
+    e->pf.address = c->exit_info_2;
+}
+
 /* Both only so that their delivery cannot loop for ever: pass them on. */
 static void exit_db(struct vcpu *v, struct vcpu_exit *e)
 {
@@ -140,10 +149,12 @@ struct exit_line { svm_exit_fn *fn; uint8_t len; };
 
 #define NO_INSN 0
 static const struct exit_line exit_table[VMEXIT_TABLE] = {
+    [VMEXIT_CR_READ ... VMEXIT_CR_READ + 15] = { svm_exit_cr_read, NO_INSN },
     [VMEXIT_CR_WRITE ... VMEXIT_CR_WRITE + 15] = { svm_exit_cr_write,
                                                    NO_INSN },
     [VMEXIT_DR_READ ... VMEXIT_DR_WRITE + 15] = { svm_exit_dr, NO_INSN },
     [VMEXIT_EXCEPTION + VEC_DB] = { exit_db, NO_INSN },
+    [VMEXIT_EXCEPTION + VEC_PF] = { exit_pf, NO_INSN },
     [VMEXIT_EXCEPTION + VEC_AC] = { exit_ac, NO_INSN },
     [VMEXIT_EXCEPTION + VEC_MC] = { exit_mc, NO_INSN },
     [VMEXIT_INTR ... VMEXIT_INIT] = { exit_intr, NO_INSN },
@@ -154,6 +165,7 @@ static const struct exit_line exit_table[VMEXIT_TABLE] = {
     [VMEXIT_INVD] = { exit_cache, 2 },
     [VMEXIT_PAUSE] = { exit_pause, 2 },
     [VMEXIT_HLT] = { exit_hlt, 1 },
+    [VMEXIT_INVLPG] = { svm_exit_invlpg, NO_INSN },
     [VMEXIT_INVLPGA] = { exit_undefined, NO_INSN },
     [VMEXIT_IO] = { exit_io, NO_INSN },
     [VMEXIT_MSR] = { svm_exit_msr, 2 },

@@ -64,6 +64,40 @@ int svm_read_gva(struct vcpu *v, gva_t a, void *buf, unsigned n,
     return 0;
 }
 
+void svm_inject_fault(struct vcpu *v, gva_t a, unsigned n, unsigned access)
+{
+    struct guest_paging pg;
+    struct guest_walk w;
+
+    arch_vcpu_paging(v, &pg);
+    for (unsigned k = 0; k < n; k++) {
+        if (guest_walk(&pg, a + k, access, read_gpa, v->p2m, &w) ==
+            -EFAULT) {
+            arch_vcpu_inject_page_fault(v, a + k, w.error);
+            return;
+        }
+    }
+    svm_inject_gp(v);
+}
+
+uint64_t *svm_register(struct vcpu *v, const struct insn *i)
+{
+    return &(&v->regs.rax)[(i->modrm & 7) | (i->rex & 1) << 3];
+}
+
+gva_t svm_operand(struct vcpu *v, const struct insn *i)
+{
+    const struct vmcb *c = svm_of(v)->vmcb;
+    const struct vmcb_segment *const segs[] = {
+        &c->es, &c->cs, &c->ss, &c->ds, &c->fs, &c->gs };
+    gva_t a = insn_offset(i, &v->regs);
+
+    if (i->mode != 64 || i->seg == SEG_FS || i->seg == SEG_GS) {
+        a += segs[i->seg]->base;
+    }
+    return i->mode == 64 ? a : (uint32_t)a;
+}
+
 int svm_decode(struct vcpu *v, struct insn *i)
 {
     const struct vmcb *c = svm_of(v)->vmcb;

@@ -50,16 +50,18 @@ bool svm_is_pat_valid(uint64_t pat)
     return true;
 }
 
-static bool write_efer(struct vmcb *c, uint64_t value)
+static bool write_efer(struct vcpu *v, uint64_t value)
 {
-    uint64_t lma = c->efer & EFER_LMA;
+    struct svm_vcpu *a = svm_of(v);
+    uint64_t lma = a->efer & EFER_LMA;
 
     value &= ~EFER_LMA;         /* the processor's: written back as read */
     if (!svm_is_efer_valid(value) ||
-        ((c->cr0 & CR0_PG) != 0 && ((c->efer ^ value) & EFER_LME) != 0)) {
+        ((a->cr0 & CR0_PG) != 0 && ((a->efer ^ value) & EFER_LME) != 0)) {
         return false;
     }
-    c->efer = value | lma | EFER_SVME;
+    a->efer = value | lma;
+    svm_paging_changed(v, true);        /* NXE: cached rights */
     return true;
 }
 
@@ -70,7 +72,7 @@ static bool read_msr(struct vcpu *v, uint32_t index, uint64_t *value)
     const struct svm_vcpu *a = svm_of(v);
 
     switch (index) {
-    case MSR_EFER: *value = a->vmcb->efer & ~EFER_SVME; return true;
+    case MSR_EFER: *value = a->efer; return true;
     case MSR_PAT: *value = a->pat; return true;
     case MSR_TSC: *value = arch_now() + a->vmcb->tsc_offset; return true;
     case MSR_TSC_AUX: *value = a->tsc_aux; return true;
@@ -86,8 +88,7 @@ static bool write_msr(struct vcpu *v, uint32_t index, uint64_t value,
     *ok = true;
     switch (index) {
     case MSR_EFER:
-        *ok = write_efer(a->vmcb, value);
-        v->asid = (struct asid_slot){ 0 };      /* NXE: cached rights */
+        *ok = write_efer(v, value);
         return true;
     case MSR_PAT:
         *ok = svm_is_pat_valid(value);

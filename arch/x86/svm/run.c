@@ -2,8 +2,8 @@
  * run.c - one stay in a guest: what is loaded before VMRUN, what is taken
  * back after #VMEXIT.
  *
- *     leave the grace period - publish the p2m, get its generation -
- *     an ASID for it - events - FPU, DR0-3 - VMRUN - unpublish - join again -
+ *     events - FPU, DR0-3 - leave the grace period, publish the p2m, get its
+ *     generation (paging.c) - an ASID for it - VMRUN - unpublish - join again -
  *     FPU - events - dispatch
  *
  * FPU registers are saved at every exit, so that a paused vCPU's state is
@@ -11,6 +11,7 @@
  * still hold another's, for the hypervisor itself uses none.
  */
 #include <quire/arch.h>
+#include <quire/errno.h>
 #include <quire/grace.h>
 #include <quire/string.h>
 
@@ -77,11 +78,22 @@ static void take_registers(struct vcpu *v, const struct vmcb *c)
     v->regs.rflags = c->rflags;
 }
 
+/* Its shadow takes another slice, or lacks memory. */
+static void not_entered(struct vcpu_exit *exit, int err)
+{
+    exit->at = exit->entered_at = arch_now();
+    if (err != -ERESTART) {
+        exit->reason = EXIT_STARVED;
+    }
+}
+
 void arch_vcpu_run(struct vcpu *v, struct vcpu_exit *exit)
 {
     struct svm_vcpu *a = svm_of(v);
     struct svm_cpu *cpu = &svm_cpus[arch_cpu()];
     struct vmcb *c = a->vmcb;
+    uint64_t generation;
+    int err;
 
     *exit = (struct vcpu_exit){ .reason = EXIT_NONE };
     if (a->is_dead) {
@@ -100,10 +112,11 @@ void arch_vcpu_run(struct vcpu *v, struct vcpu_exit *exit)
     }
     load_fpu(cpu, a);
     load_debug(cpu, a);
-    c->n_cr3 = mfn_to_maddr(v->p2m->root);
-
-    grace_leave();
-    uint64_t generation = p2m_guest_enter(v->p2m);
+    err = svm_paging_enter(v, &generation);
+    if (unlikely(err != 0)) {
+        not_entered(exit, err);
+        return;
+    }
     c->tlb_control = asid_assign(&v->asid, v->p2m, generation)
                    ? TLB_FLUSH_ALL : TLB_FLUSH_NONE;
     c->asid = v->asid.asid;

@@ -46,7 +46,6 @@ static void set_intercepts(struct vmcb *c)
     c->iopm = svm_features.iopm;
     c->msrpm = svm_features.msrpm;
     c->v_intr = V_INTR_MASKING;
-    c->np_enable = 1;
     if (svm_features.has_pause_filter) {
         c->pause_count = PAUSE_COUNT;
     }
@@ -63,8 +62,7 @@ static void set_reset_state(struct vcpu *v, struct svm_vcpu *a)
     c->gdtr = c->idtr = (struct vmcb_segment){ 0, 0, 0xffff, 0 };
     c->ldtr = (struct vmcb_segment){ 0, 0x82, 0xffff, 0 };
     c->tr = (struct vmcb_segment){ 0, 0x8b, 0xffff, 0 };
-    c->cr0 = CR0_ET;
-    c->efer = EFER_SVME;
+    a->cr0 = CR0_ET;
     c->dr6 = DR6_FIXED;
     c->dr7 = DR7_FIXED;
     c->g_pat = a->pat = PAT_RESET;
@@ -92,7 +90,8 @@ int arch_vcpu_init(struct vcpu *v)
     set_intercepts(a->vmcb);
     set_reset_state(v, a);
     v->arch = a;
-    v->asid = (struct asid_slot){ 0 };
+    svm_paging_init(v);
+    svm_paging_changed(v, true);
     return 0;
 }
 
@@ -127,8 +126,8 @@ void arch_vcpu_get_state(struct vcpu *v, struct vcpu_state *s)
         .regs = v->regs,
         .gdt_base = c->gdtr.base, .gdt_limit = c->gdtr.limit,
         .idt_base = c->idtr.base, .idt_limit = c->idtr.limit,
-        .cr0 = c->cr0, .cr2 = c->cr2, .cr3 = c->cr3, .cr4 = c->cr4,
-        .cr8 = c->v_intr & V_TPR_MASK, .efer = c->efer & ~EFER_SVME,
+        .cr0 = a->cr0, .cr2 = c->cr2, .cr3 = a->cr3, .cr4 = a->cr4,
+        .cr8 = c->v_intr & V_TPR_MASK, .efer = a->efer,
         .dr6 = c->dr6, .dr7 = c->dr7,
         .star = c->star, .lstar = c->lstar, .cstar = c->cstar,
         .sfmask = c->sfmask, .kernel_gs_base = c->kernel_gs_base,
@@ -187,12 +186,12 @@ int arch_vcpu_set_state(struct vcpu *v, const struct vcpu_state *s)
            : s->seg[SEG_SS].attr >> 5 & 3;
     c->gdtr = (struct vmcb_segment){ 0, 0, s->gdt_limit, s->gdt_base };
     c->idtr = (struct vmcb_segment){ 0, 0, s->idt_limit, s->idt_base };
-    c->cr0 = s->cr0 | CR0_ET;
+    a->cr0 = s->cr0 | CR0_ET;
     c->cr2 = s->cr2;
-    c->cr3 = s->cr3;
-    c->cr4 = s->cr4;
+    a->cr3 = s->cr3;
+    a->cr4 = s->cr4;
     c->v_intr = (c->v_intr & ~V_TPR_MASK) | s->cr8;
-    c->efer = s->efer | EFER_SVME;
+    a->efer = s->efer;
     c->dr6 = s->dr6 | DR6_FIXED;
     c->dr7 = s->dr7 | DR7_FIXED;
     c->star = s->star;
@@ -214,17 +213,17 @@ int arch_vcpu_set_state(struct vcpu *v, const struct vcpu_state *s)
     memcpy(a->dr, s->dr, sizeof(a->dr));
     memcpy(a->fpu, s->fpu, sizeof(a->fpu));
     svm_renew(a);
-    v->asid = (struct asid_slot){ 0 };
+    svm_paging_changed(v, true);
     return 0;
 }
 
 void arch_vcpu_paging(struct vcpu *v, struct guest_paging *pg)
 {
-    const struct vmcb *c = svm_of(v)->vmcb;
+    const struct svm_vcpu *a = svm_of(v);
 
     *pg = (struct guest_paging){
-        .cr0 = c->cr0, .cr3 = c->cr3, .cr4 = c->cr4, .efer = c->efer,
-        .rflags = v->regs.rflags, .cpl = c->cpl, .p2m = v->p2m,
+        .cr0 = a->cr0, .cr3 = a->cr3, .cr4 = a->cr4, .efer = a->efer,
+        .rflags = v->regs.rflags, .cpl = a->vmcb->cpl, .p2m = v->p2m,
         .phys_bits = svm_features.phys_bits,
     };
 }

@@ -18,10 +18,13 @@
 #define CR0_EM (UINT64_C(1) << 2)
 #define CR0_TS (UINT64_C(1) << 3)
 #define CR0_ET (UINT64_C(1) << 4)
+#define CR0_WP (UINT64_C(1) << 16)
 #define CR0_NW (UINT64_C(1) << 29)
 #define CR0_CD (UINT64_C(1) << 30)
 #define CR0_PG (UINT64_C(1) << 31)
 #define CR4_PAE (UINT64_C(1) << 5)
+#define CR4_SMEP (UINT64_C(1) << 20)
+#define CR4_SMAP (UINT64_C(1) << 21)
 #define EFER_SCE (UINT64_C(1) << 0)
 #define EFER_LME (UINT64_C(1) << 8)
 #define EFER_LMA (UINT64_C(1) << 10)
@@ -52,7 +55,9 @@ struct svm_vcpu {
     bool wants_window;          /* an interrupt waits to be injected */
     bool keeps_shadow;          /* entered in a shadow that must not end ... */
     uint64_t shadow_rip;        /* ... before the instruction here */
+    bool must_load;             /* shadow_load() before it runs again */
     bool is_dead;               /* triple fault by our own injection */
+    uint64_t cr0, cr3, cr4, efer;   /* the guest's own; paging.c */
     uint64_t pat, tsc_aux, dr[4];
     alignas(16) uint8_t fpu[512];
 };
@@ -95,13 +100,27 @@ ticks_t svm_world_switch(maddr_t vmcb, struct vcpu_regs *regs,
 /* An exit handler fills what its reason needs; e->reason is EXIT_NONE. */
 typedef void svm_exit_fn(struct vcpu *v, struct vcpu_exit *e);
 void svm_exit_dispatch(struct vcpu *v, struct vcpu_exit *e);
-svm_exit_fn svm_exit_cr_write, svm_exit_dr, svm_exit_msr;
+svm_exit_fn svm_exit_cr_read, svm_exit_cr_write, svm_exit_dr, svm_exit_msr,
+            svm_exit_invlpg;
 
 /* cr.c */
 bool svm_is_cr0_valid(uint64_t cr0);
 bool svm_is_cr4_valid(uint64_t cr4);
 bool svm_is_efer_valid(uint64_t efer);
 bool svm_is_cr3_valid(uint64_t cr3, uint64_t efer);
+
+/* paging.c */
+/** svm_paging_init() - the VMCB's kind of paging, once. */
+void svm_paging_init(struct vcpu *v);
+/** svm_paging_changed() - into the VMCB, as they are now; @is_flush: what the
+ *  guest's translations depend on has changed. */
+void svm_paging_changed(struct vcpu *v, bool is_flush);
+/**
+ * svm_paging_enter() - leave the grace period, publish the p2m: from here on
+ * the guest's tables are good until a kick. @generation: its p2m's. -ERESTART
+ * or -ENOMEM (shadow paging): nothing done, the guest cannot be entered yet.
+ */
+int must_check svm_paging_enter(struct vcpu *v, uint64_t *generation);
 
 /* event.c */
 /** svm_event_exit() - after #VMEXIT: keep what was being delivered. */
@@ -125,8 +144,15 @@ void svm_inject_gp(struct vcpu *v);
  *  reach them; @access P2M_R or P2M_X. -EFAULT and others: not readable. */
 int must_check svm_read_gva(struct vcpu *v, gva_t a, void *buf, unsigned n,
                             unsigned access);
-/** svm_decode() - the instruction at RIP. */
 struct insn;
+/** svm_inject_fault() - what an access to [@a, @a + @n) that cannot be made
+ *  gives the guest: #PF, or #GP if its tables allow it. */
+void svm_inject_fault(struct vcpu *v, gva_t a, unsigned n, unsigned access);
+/** svm_register() - what @i's ModRM.rm names. */
+uint64_t *svm_register(struct vcpu *v, const struct insn *i);
+/** svm_operand() - the linear address of @i's memory operand. */
+gva_t svm_operand(struct vcpu *v, const struct insn *i);
+/** svm_decode() - the instruction at RIP. */
 int must_check svm_decode(struct vcpu *v, struct insn *i);
 
 /* msr.c */

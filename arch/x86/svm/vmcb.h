@@ -104,6 +104,7 @@ static_assert(sizeof(struct vmcb) == PAGE_SIZE, "one page");
 #define INT1_INVD (1u << 22)
 #define INT1_PAUSE (1u << 23)
 #define INT1_HLT (1u << 24)
+#define INT1_INVLPG (1u << 25)
 #define INT1_INVLPGA (1u << 26)
 #define INT1_IO (1u << 27)
 #define INT1_MSR (1u << 28)
@@ -170,6 +171,7 @@ static_assert(sizeof(struct vmcb) == PAGE_SIZE, "one page");
 #define VMEXIT_INVD 0x076
 #define VMEXIT_PAUSE 0x077
 #define VMEXIT_HLT 0x078
+#define VMEXIT_INVLPG 0x079
 #define VMEXIT_INVLPGA 0x07a
 #define VMEXIT_IO 0x07b
 #define VMEXIT_MSR 0x07c
