@@ -71,7 +71,9 @@ static void put_result(struct reply *r, const struct audit_state *s)
     reply_number(r, "share_violations", s->share.bad);
     reply_number(r, "memory_violations", s->mem.bad);
     reply_number(r, "heap_violations", s->heap.bad);
-    reply_number(r, "domain_violations", s->domain.bad);
+    reply_number(r, "domain_violations", s->domain.bad -
+                 s->domain.shadow_bad);
+    reply_number(r, "shadow_violations", s->domain.shadow_bad);
     reply_number(r, "shared_frames", s->share.frames);
     reply_number(r, "sharers", s->share.sharers);
 }

@@ -85,6 +85,20 @@ static unsigned audit_sums(const struct domain_audit *a)
     return 1;
 }
 
+static int audit_shadow(struct domain_audit *a, struct work *w)
+{
+    int err = 0;
+
+    if (a->guest_tables != NULL) {
+        err = shadow_audit_run(&a->shadow, a->guest_tables, w);
+        if (err == 0) {
+            domain_shadow_put(a->current);
+            a->guest_tables = NULL;
+        }
+    }
+    return err;
+}
+
 int domain_audit_run(struct domain_audit *a, struct work *w)
 {
     for (;;) {
@@ -96,13 +110,17 @@ int domain_audit_run(struct domain_audit *a, struct work *w)
             a->found++;
             a->p2m = (struct p2m_audit){ 0 };
             a->base = (struct share_base_audit){ 0 };
+            a->shadow = (struct shadow_audit){ 0 };
+            a->guest_tables = domain_shadow_get(a->current);
             a->bad += audit_record(a->current);
         }
         if (share_base_audit(a->current->p2m, &a->base, w) != 0 ||
-            p2m_audit_run(&a->p2m, a->current->p2m, w) != 0) {
+            p2m_audit_run(&a->p2m, a->current->p2m, w) != 0 ||
+            audit_shadow(a, w) != 0) {
             return -ERESTART;
         }
-        a->bad += a->p2m.bad + a->base.bad + audit_sums(a);
+        a->bad += a->p2m.bad + a->base.bad + a->shadow.bad + audit_sums(a);
+        a->shadow_bad += a->shadow.bad;
         a->next = (domid_t)(a->current->id + 1);
         domain_put(a->current);
         a->current = NULL;

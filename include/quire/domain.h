@@ -15,6 +15,7 @@
 #include <quire/histogram.h>
 #include <quire/oom.h>
 #include <quire/sched.h>
+#include <quire/shadow.h>
 #include <quire/share.h>
 #include <quire/task.h>
 
@@ -226,16 +227,20 @@ int must_check domain_populate(struct domain *d, gfn_t gfn, uint64_t nr,
 int must_check domain_remove_gfn(struct domain *d, gfn_t gfn);
 
 struct domain_audit {
-    unsigned bad;                   /* violations */
+    unsigned bad;                   /* violations, of shadows too */
+    unsigned shadow_bad;            /* of shadows alone */
     /* private to audit.c */
     unsigned found;
     domid_t next;
     struct domain *current;         /* counted */
     struct p2m_audit p2m;
     struct share_base_audit base;
+    struct shadow *guest_tables;    /* domain_shadow_get(); or NULL */
+    struct shadow_audit shadow;
 };
 /** domain_audit_run() - D1 list and ids; D2 owner pages = p2m private entries
- *  + frames held elsewhere; p2m_audit and share_base_audit of each.
+ *  + frames held elsewhere; p2m_audit, share_base_audit and
+ *  shadow_audit (H1 to H9) of each.
  *  Preemptible; zero *@a first. Returns 0 when done, violations in @a->bad;
  *  not to be given up in between: it has a reference. */
 int must_check domain_audit_run(struct domain_audit *a, struct work *w);
