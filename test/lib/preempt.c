@@ -196,12 +196,13 @@ static struct end run(const struct preempt_case *c, uint64_t at, bool always,
     return e;
 }
 
-static void compare(const struct end *e, const struct end *never,
-                    const char *how, uint64_t at)
+static void compare(const struct preempt_case *c, const struct end *e,
+                    const struct end *never, const char *how, uint64_t at)
 {
     if (e->err != never->err || e->digest != never->digest) {
-        test_fail(__FILE__, __LINE__, "%s %llu of %llu: %d, not %d; the end "
-                  "is %s", how, (unsigned long long)at,
+        test_fail(__FILE__, __LINE__, "%s%s%s %llu of %llu: %d, not %d; "
+                  "the end is %s", c->name != NULL ? c->name : "",
+                  c->name != NULL ? ": " : "", how, (unsigned long long)at,
                   (unsigned long long)never->checks, e->err, never->err,
                   e->digest == never->digest ? "the same" : "another");
     }
@@ -221,14 +222,14 @@ void preempt_matrix(const struct preempt_case *c)
              at += step) {
             e = run(c, at, false, disturbed);
             stops += e.stops > never.stops;
-            compare(&e, &never, disturbed ? "disturbed at check"
+            compare(c, &e, &never, disturbed ? "disturbed at check"
                                           : "stopped at check", at);
         }
         e = run(c, 0, true, disturbed);
-        CHECK(e.stops > never.stops);
-        compare(&e, &never, disturbed ? "disturbed at each check, stops"
+        CHECK(c->is_short || e.stops > never.stops);
+        compare(c, &e, &never, disturbed ? "disturbed at each check, stops"
                                       : "stopped at each check, stops",
                 e.stops);
     }
-    CHECK(stops > 0);
+    CHECK(c->is_short || stops > 0);
 }

@@ -16,6 +16,7 @@
 #include "test_fork.h"
 
 struct preempt_case {
+    const char *name;           /* NULL, or for the message of a failure */
     void (*begin)(void);
     int (*step)(struct work *w);
     /* NULL, or what others do: @i is 0 .. PREEMPT_OTHERS - 1, each once; what
@@ -24,6 +25,7 @@ struct preempt_case {
     void (*end)(void);          /* take the world down: nothing is left */
     uint64_t (*reply)(void);    /* NULL, or more for the digest */
     bool by_itself;             /* the audits cannot run while it is stopped */
+    bool is_short;              /* it may be over at its first check */
     unsigned one_in;            /* 0, or: every so many checks, not each, from
                                  * one that the seed chooses */
 };
