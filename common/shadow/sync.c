@@ -229,6 +229,20 @@ bool is_entry_stale(const struct shadow *s, const struct shadow_page *sp,
 
 /* ---- the guest flushes ------------------------------------------------- */
 
+/* A link that stays has to say what the entry says, more rights included: in
+ * sync, the short way of a fault looks at links alone. */
+static void renew_link(struct shadow *s, struct shadow_page *sp, unsigned i)
+{
+    uint64_t *spte = spte_at(sp->sptes + i);
+    struct shadow_child c;
+
+    if (child_of(s, sp->role, i, entry_of(sp, i), &c) &&
+        (*spte & ~SPTE_MFN) != c.bits) {
+        __atomic_store_n(spte, (*spte & SPTE_MFN) | c.bits,
+                         __ATOMIC_RELAXED);
+    }
+}
+
 static int sync_page(struct shadow *s, struct shadow_page *sp,
                      struct work *w)
 {
@@ -243,6 +257,8 @@ static int sync_page(struct shadow *s, struct shadow_page *sp,
         }
         if (is_entry_stale(s, sp, i)) {
             page_clear(s, sp, sp->sptes + i);
+        } else if (sp->role.level > 1) {
+            renew_link(s, sp, i);
         }
         if (work_spend(w, 130)) {
             return -ERESTART;
