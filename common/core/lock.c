@@ -114,16 +114,30 @@ static slow_path void spin_until(struct spinlock *l, uint16_t mine)
                                             memory_order_acquire) != mine);
 }
 
-void spin_lock(struct spinlock *l)
+fast_path void acquire(struct spinlock *l)
 {
-    uint32_t ticket;
+    uint32_t ticket = atomic_fetch_add_explicit(&l->ticket, TICKET_ONE,
+                                                memory_order_acquire);
 
-    push_held(l);
-    ticket = atomic_fetch_add_explicit(&l->ticket, TICKET_ONE,
-                                       memory_order_acquire);
     if (unlikely((uint16_t)ticket != ticket >> 16)) {
         spin_until(l, (uint16_t)(ticket >> 16));
     }
+}
+
+fast_path void release(struct spinlock *l)
+{
+    /* Only the holder writes the low half; it wraps within itself. */
+    _Atomic uint16_t *serving = (_Atomic uint16_t *)&l->ticket;
+    uint16_t now = atomic_load_explicit(serving, memory_order_relaxed);
+
+    atomic_store_explicit(serving, (uint16_t)(now + 1),
+                          memory_order_release);
+}
+
+void spin_lock(struct spinlock *l)
+{
+    push_held(l);
+    acquire(l);
 }
 
 bool spin_trylock(struct spinlock *l)
@@ -144,14 +158,25 @@ bool spin_trylock(struct spinlock *l)
 
 void spin_unlock(struct spinlock *l)
 {
-    /* Only the holder writes the low half; it wraps within itself. */
-    _Atomic uint16_t *serving = (_Atomic uint16_t *)&l->ticket;
-    uint16_t now;
-
     pop_held(l);
-    now = atomic_load_explicit(serving, memory_order_relaxed);
-    atomic_store_explicit(serving, (uint16_t)(now + 1),
-                          memory_order_release);
+    release(l);
+}
+
+void spin_lock_next(struct spinlock *held, struct spinlock *next)
+{
+    struct held_stack *s = &held_by[arch_cpu()];
+    struct held *top = &s->held[s->depth];
+    uint64_t order = order_of(next);
+
+    if (unlikely(top->lock != held || order <= top[-1].order)) {
+        spin_unlock(held);      /* these say what is wrong, if something is */
+        spin_lock(next);
+        return;
+    }
+    top->lock = next;
+    top->order = order;
+    release(held);
+    acquire(next);
 }
 
 void spin_lock_pair(struct spinlock *a, struct spinlock *b)

@@ -32,7 +32,8 @@ static void give(domid_t owner, const struct frame_run *r, unsigned nr_runs,
 {
     if (nr_frames != 0) {
         owner_uncharge(owner, nr_frames);
-        count_use(FRAME_GUEST, -(int64_t)nr_frames);
+        count_use(owner == DOMID_COW ? FRAME_SHARED : FRAME_GUEST,
+                  -(int64_t)nr_frames);
         page_give_runs(r, nr_runs);
         pressure_check(owner);
     }

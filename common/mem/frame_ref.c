@@ -124,17 +124,6 @@ int frame_get_many(struct frame *f, uint32_t n)
     return 0;
 }
 
-void frame_put_holders(struct frame *f, uint32_t n)
-{
-    uint64_t types = atomic_fetch_sub_explicit(&f->type, n,
-                                               memory_order_release);
-    uint64_t refs = atomic_fetch_sub_explicit(&f->refs, n,
-                                              memory_order_acq_rel);
-
-    BUG_ON(types << 8 <= (uint64_t)n << 8);
-    BUG_ON((refs & FRAME_REFS_MASK) <= n);
-}
-
 bool frame_try_share(struct frame *f, uint32_t holders)
 {
     uint64_t refs = FRAME_ALLOCATED | 1;

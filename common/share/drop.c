@@ -2,48 +2,101 @@
  * drop.c - what a dying domain shared: its pairs leave the reverse maps, and
  * its references go, as many at once as hang off one frame.
  *
- *     group of 64 gfns:   a a a a a b c c . . a a
- *                         \_______/ | \_/     \_/   one step each: one page
- *                                                   lock, one rmap operation,
- *                                                   one subtraction
+ *     group of 64 gfns:   a a a a a b c c . . d e
+ *                         \_______/ | \_/     | |   one step each: the page
+ *                                             | |   lock, one rmap operation,
+ *                                             | |   one subtraction
+ *                         the last of d, of e:\_/   retired together: the list
+ *                                                   lock once, frames as runs
+ *
+ * Each page lock is let go for the next, with one look at the order of both.
  */
 #include "shared_frame.h"
 
 #include <quire/bitmap.h>
 
-/* @map: gfns of one group of 64, all on @sf. Returns how many of them did not
- * cost a frame: all, unless the last sharer was among them. */
-static uint64_t drop_run(struct p2m *p, gfn_t first, uint64_t map,
-                         struct shared_frame *sf)
+/* The lowest bit of @map; of none the highest there is. */
+static uint64_t first_of(uint64_t map)
 {
-    unsigned nr = bits_count(map);
-    bool last;
+    return (uint64_t)__builtin_ctzll(map | UINT64_C(1) << 63);
+}
+
+/* Those of @todo, from the lowest bit on, that are on the same frame. */
+static uint64_t run_of(const struct p2m_group *g, uint64_t todo)
+{
+    mfn_t mfn = g->mfn[first_of(todo)];
+    uint64_t left = todo;
+
+    do {
+        left &= left - 1;
+    } while (left != 0 && mfn_eq(g->mfn[first_of(left)], mfn));
+    return todo ^ left;
+}
+
+/* @run: two gfns or more of the group of 64 from @first on, on @sf, locked.
+ * True: the last sharer was among them. */
+static bool drop_run(struct p2m *p, gfn_t first, uint64_t run,
+                     struct shared_frame *sf, struct frame *f)
+{
+    rmap_remove_group(&sf->rmap, p->owner, first.n / 64, run);
+    return shared_frame_leave(sf, f, bits_count(run));
+}
+
+/* One gfn: the same. */
+fast_path bool drop_one(struct p2m *p, gfn_t gfn, struct shared_frame *sf,
+                        struct frame *f)
+{
+    rmap_remove(&sf->rmap, (struct rmap_pair){ p->owner, gfn });
+    return shared_frame_leave(sf, f, 1);
+}
+
+/* Returns the map of the frames whose last sharer has gone: one of the gfns
+ * each. */
+static uint64_t drop_all(struct p2m *p, const struct p2m_group *g)
+{
+    uint64_t todo = g->map, last = 0;
+    uint64_t i = first_of(todo);
+    struct frame *f = mfn_to_frame(g->mfn[i]);
+    struct shared_frame *sf = f->user;
 
     spin_lock(&sf->lock);
-    rmap_remove_group(&sf->rmap, p->owner, first.n / 64, map);
-    last = shared_frame_release_many(sf, nr);
-    spin_unlock(&sf->lock);
-    if (last) {
-        shared_frame_put(sf);
+    for (;;) {
+        uint64_t next = first_of(todo &= todo - 1);
+        bool is_last;
+
+        if (todo != 0 && mfn_eq(g->mfn[next], g->mfn[i])) {
+            uint64_t run = run_of(g, todo | UINT64_C(1) << i);
+
+            is_last = drop_run(p, g->first, run, sf, f);
+            todo &= ~run;
+            next = first_of(todo);
+        } else {
+            is_last = drop_one(p, gfn_add(g->first, i), sf, f);
+        }
+        if (is_last) {
+            last |= UINT64_C(1) << i;
+        }
+        if (todo == 0) {
+            break;
+        }
+        i = next;
+        f = mfn_to_frame(g->mfn[i]);
+        spin_lock_next(&sf->lock, &((struct shared_frame *)f->user)->lock);
+        sf = f->user;
     }
-    return nr - last;
+    spin_unlock(&sf->lock);
+    return last;
 }
 
 void share_drop_group(struct p2m *p, const struct p2m_group *g)
 {
-    uint64_t todo = g->map, saved = 0;
+    uint64_t last;
 
     ASSERT(g->type == p2m_ram_shared && g->order == P2M_ORDER_4K);
-    while (todo != 0) {
-        mfn_t mfn = g->mfn[__builtin_ctzll(todo)];
-        uint64_t map = 0;
-
-        do {
-            map |= todo & -todo;
-            todo &= todo - 1;
-        } while (todo != 0 && mfn_eq(g->mfn[__builtin_ctzll(todo)], mfn));
-        saved += drop_run(p, g->first, map, mfn_to_frame(mfn)->user);
+    last = drop_all(p, g);
+    if (last != 0) {
+        shared_frames_retire(g->mfn, last);
     }
     share_count(&share_totals.removed, bits_count(g->map));
-    share_count(&p->share.saved_by_drop, saved);
+    share_count(&p->share.saved_by_drop, bits_count(g->map & ~last));
 }

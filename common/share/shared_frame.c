@@ -9,6 +9,9 @@
 
 #include <quire/heap.h>
 #include <quire/scan.h>
+#include <quire/work.h>
+
+#define COST_RETIRE 150         /* units: one of several frames */
 
 struct share_totals share_totals;
 struct list shared_frames = LIST_INIT(shared_frames);
@@ -190,6 +193,32 @@ bool shared_frame_release_many(struct shared_frame *sf, uint32_t n)
         BUG_ON(shared_frame_retire(sf, DOMID_COW) != 0);
     }
     return last;
+}
+
+void shared_frames_retire(const mfn_t *mfn, uint64_t map)
+{
+    struct shared_frame *sf[64];
+    unsigned n = 0;
+
+    spin_lock(&shared_frames_lock);
+    for (uint64_t todo = map; todo != 0; todo &= todo - 1) {
+        struct frame *f = mfn_to_frame(mfn[__builtin_ctzll(todo)]);
+
+        sf[n] = f->user;
+        f->user = NULL;
+        list_remove(&sf[n]->link.link);
+        n++;
+    }
+    share_count(&share_totals.frames, -(uint64_t)n);
+    work_charge(COST_RETIRE * (int64_t)n);
+    map = frame_free_group(DOMID_COW, mfn, map);
+    for (; unlikely(map != 0); map &= map - 1) {
+        frame_put_allocated(mfn_to_frame(mfn[__builtin_ctzll(map)]));
+    }
+    spin_unlock(&shared_frames_lock);
+    for (unsigned i = 0; i < n; i++) {
+        shared_frame_put(sf[i]);
+    }
 }
 
 bool shared_frame_remove(struct shared_frame *sf, struct rmap_pair pair)

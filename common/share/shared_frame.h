@@ -116,6 +116,26 @@ int must_check shared_frame_hold(struct shared_frame *sf);
 bool must_check shared_frame_release(struct shared_frame *sf);
 /** shared_frame_release_many() - the same for @n holders at once. */
 bool must_check shared_frame_release_many(struct shared_frame *sf, uint32_t n);
+/** shared_frame_leave() - the same, @f being the frame, but after the last one
+ *  it is not free yet: the record's handle is dead, and shared_frames_retire()
+ *  is due once the page lock is dropped. */
+static inline bool must_check shared_frame_leave(struct shared_frame *sf,
+                                                 struct frame *f, uint32_t n)
+{
+    if (likely(frame_type_count(f) != n)) {
+        frame_put_holders(f, n);
+        return false;
+    }
+    if (n != 1) {
+        frame_put_holders(f, n - 1);
+    }
+    frame_end_type(f);
+    sf->link.handle = 0;
+    return true;
+}
+/** shared_frames_retire() - free those frames of @mfn[0 .. 64) that @map says,
+ *  which their last holders have left, and put their records. */
+void shared_frames_retire(const mfn_t *mfn, uint64_t map);
 /** shared_frame_insert() - put @pair in, with a hold, under its p2m's lock.
  *  -EAGAIN: the client of a merge; -EOVERFLOW, -ENOMEM. */
 int must_check shared_frame_insert(struct shared_frame *sf,

@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include <quire/panic.h>
 #include <quire/types.h>
 #include <quire/work.h>
 
@@ -106,6 +107,13 @@ static inline uint64_t frame_type_count(const struct frame *f)
 {
     return f->type & ((UINT64_C(1) << 56) - 1);
 }
+/** frame_end_type() - drop the last one, while the caller's lock keeps
+ *  everybody from taking another. */
+static inline void frame_end_type(struct frame *f)
+{
+    BUG_ON(frame_type_count(f) != 1);
+    atomic_store_explicit(&f->type, 0, memory_order_release);
+}
 /**
  * frame_set_owner() - hand an allocated frame to another owner: moves the
  * page counts of both and FRAME_GUEST <-> FRAME_SHARED. -ENOMEM: the new
@@ -115,7 +123,16 @@ static inline uint64_t frame_type_count(const struct frame *f)
 int must_check frame_set_owner(struct frame *f, domid_t to);
 
 /** frame_put_holders() - the reverse of frame_get_many(): @n of more. */
-void frame_put_holders(struct frame *f, uint32_t n);
+static inline void frame_put_holders(struct frame *f, uint32_t n)
+{
+    uint64_t types = atomic_fetch_sub_explicit(&f->type, n,
+                                               memory_order_release);
+    uint64_t refs = atomic_fetch_sub_explicit(&f->refs, n,
+                                              memory_order_acq_rel);
+
+    BUG_ON(types << 8 <= (uint64_t)n << 8);
+    BUG_ON((refs & FRAME_REFS_MASK) <= n);
+}
 /** frame_get_many() - @n references and @n type references more to a frame
  *  that the caller has one of each to. -EOVERFLOW: nothing changed. */
 int must_check frame_get_many(struct frame *f, uint32_t n);

@@ -28,20 +28,16 @@ void spin_lock(struct spinlock *l);
 bool must_check spin_trylock(struct spinlock *l);
 void spin_unlock(struct spinlock *l);
 
+/** spin_lock_next() - drop @held, the last taken, and take @next: one step's
+ *  work for a walk along locks of which one is held at a time. */
+void spin_lock_next(struct spinlock *held, struct spinlock *next);
+
 /** Take two locks of one class in ascending key order; a == b takes one. */
 void spin_lock_pair(struct spinlock *a, struct spinlock *b);
 void spin_unlock_pair(struct spinlock *a, struct spinlock *b);
 
 /** is_lock_held() - whether this CPU holds @l. For ASSERT. */
 bool is_lock_held(const struct spinlock *l);
-/** is_lock_taken() - whether any CPU held @l just now: what its holders do is
- *  under way. */
-static inline bool is_lock_taken(const struct spinlock *l)
-{
-    uint32_t t = atomic_load_explicit(&l->ticket, memory_order_acquire);
-
-    return t >> 16 != (t & 0xffff);
-}
 /** nr_locks_held() - how many locks this CPU holds: 0 at a preemption point. */
 unsigned nr_locks_held(void);
 /** lock_rank_name() - "P2M" and so on. */

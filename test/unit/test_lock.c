@@ -86,6 +86,20 @@ static void hold_too_many(void *arg)
     }
 }
 
+static void next_inverted(void *arg)
+{
+    (void)arg;
+    take_in_order(&p2m_5, &share_1);
+    spin_lock_next(&share_1, &p2m_5);
+}
+
+static void next_of_unheld(void *arg)
+{
+    (void)arg;
+    spin_lock(&p2m_5);
+    spin_lock_next(&share_1, &heap);
+}
+
 static void key_too_wide(void *arg)
 {
     struct spinlock l;
@@ -111,6 +125,9 @@ TEST(violations_stop_the_machine)
     CHECK(host_expect_panic(log_under_console_lock, NULL,
                             "CONSOLE(0) wanted while holding CONSOLE(7)"));
     CHECK(host_expect_panic(hold_too_many, NULL, "14 locks held"));
+    CHECK(host_expect_panic(next_inverted, NULL,
+                            "P2M(5) wanted while holding P2M(5)"));
+    CHECK(host_expect_panic(next_of_unheld, NULL, "unlock of SHARE(1)"));
     CHECK(host_expect_panic(key_too_wide, NULL, "ASSERT"));
 }
 
@@ -140,6 +157,22 @@ TEST(pairs_are_taken_ascending_and_one_once)
     CHECK_EQ(nr_locks_held(), 1);
     spin_unlock_pair(&p2m_5, &p2m_5);
     CHECK_EQ(nr_locks_held(), 0);
+}
+
+/* In any order of their keys: one is held at a time. */
+TEST(next_lets_go_of_one_for_another)
+{
+    spin_lock(&p2m_9);
+    spin_lock_next(&p2m_9, &p2m_5);
+    CHECK(is_lock_held(&p2m_5) && !is_lock_held(&p2m_9));
+    spin_lock(&share_1);
+    spin_lock_next(&p2m_5, &heap);      /* not the last taken */
+    CHECK(is_lock_held(&heap) && !is_lock_held(&p2m_5));
+    CHECK_EQ(nr_locks_held(), 2);
+    spin_unlock(&heap);
+    spin_unlock(&share_1);
+    spin_lock_pair(&p2m_5, &p2m_9);     /* both are free */
+    spin_unlock_pair(&p2m_5, &p2m_9);
 }
 
 TEST(trylock_fails_when_taken_and_leaves_no_trace)
