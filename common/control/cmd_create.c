@@ -1,59 +1,22 @@
 /*
  * cmd_create.c - create: one domain, or as many alike as one asks for.
  *
- * All or none: if the fifth of ten cannot be built, the four are destroyed
- * again. In name= and cmdline= `{i}` stands for the number of the copy.
+ * All or none (copies.h). In name= and cmdline= `{i}` stands for the number of
+ * the copy.
  */
 #include <quire/errno.h>
-#include <quire/heap.h>
 #include <quire/print.h>
 #include <quire/shadow.h>
 
-#include "job.h"
-
-#define UNITS_PER_CONFIG 2000
-
-enum create_stage { CREATE_PARSE, CREATE_BUILD, CREATE_START, CREATE_UNDO };
+#include "copies.h"
 
 struct create_state {
-    enum create_stage stage;
-    int error;                  /* why it is being undone */
-    uint64_t count, first;      /* copies, and the number of the first */
-    bool paused;                /* leave them paused */
+    struct copies copies;
     bool configured;            /* config is that of the current copy */
-    struct domain *building;    /* domain_create()'s cursor, then counted */
-    domid_t *ids;               /* of those made; [count] */
-    uint64_t nr_made;
+    struct domain *building;    /* domain_create()'s cursor */
     struct domain_config config;
     char why[DOMAIN_WHY_MAX];
 };
-
-int job_expand(char *to, size_t size, const char *from, uint64_t i)
-{
-    size_t used = 0;
-    char number[24];
-
-    print_to(number, sizeof(number), "%lu", i);
-    while (*from != '\0') {
-        const char *piece = from;
-        size_t len = 1;
-
-        if (strncmp(from, "{i}", 3) == 0) {
-            piece = number;
-            len = strlen(number);
-            from += 3;
-        } else {
-            from++;
-        }
-        if (used + len >= size) {
-            return -E2BIG;
-        }
-        memcpy(to + used, piece, len);
-        used += len;
-    }
-    to[used] = '\0';
-    return 0;
-}
 
 static int parse_module(struct job *job, const char *name, const char **out)
 {
@@ -216,21 +179,11 @@ static int parse_paging(struct job *job, struct domain_config *c)
     return 0;
 }
 
-static int parse_numbers(struct job *job, struct create_state *s)
+static int parse_numbers(struct job *job, struct domain_config *c)
 {
-    struct domain_config *c = &s->config;
-    uint64_t vcpus, id, group;
+    uint64_t vcpus, group;
     int err = job_number(job, "vcpus", 1, 1, MAX_VCPUS, &vcpus);
 
-    if (err == 0) {
-        err = job_number(job, "id", DOMID_INVALID, 0, MAX_DOMAINS - 1, &id);
-    }
-    if (err == 0) {
-        err = job_number(job, "count", 1, 1, MAX_DOMAINS, &s->count);
-    }
-    if (err == 0) {
-        err = job_number(job, "first", 0, 0, 1000000, &s->first);
-    }
     if (err == 0) {
         err = job_flag(job, "superpages", &c->superpages);
     }
@@ -243,19 +196,9 @@ static int parse_numbers(struct job *job, struct create_state *s)
     if (err == 0) {
         err = job_number(job, "group", 0, 0, UINT16_MAX, &group);
     }
-    if (err == 0) {
-        err = job_flag(job, "paused", &s->paused);
-    }
-    if (err != 0) {
-        return err;
-    }
-    if (s->count > 1 && args_value(&job->args, "id") != NULL) {
-        return job_fail(job, -EINVAL, "id= goes with a single domain");
-    }
     c->nr_vcpus = (unsigned)vcpus;
-    c->id = (domid_t)id;
     c->trust_group = (uint16_t)group;
-    return 0;
+    return err;
 }
 
 static int parse(struct job *job, struct create_state *s)
@@ -263,7 +206,7 @@ static int parse(struct job *job, struct create_state *s)
     struct domain_config *c = &s->config;
     const char *image = args_value(&job->args, "image");
     char *modules = (char *)args_value(&job->args, "modules");
-    int err = parse_numbers(job, s);
+    int err = parse_numbers(job, c);
 
     if (err == 0) {
         err = parse_memory(job, c);
@@ -283,47 +226,44 @@ static int parse(struct job *job, struct create_state *s)
     if (err == 0 && modules != NULL) {
         err = parse_modules(job, modules, c);
     }
-    if (err != 0) {
-        return err;
+    return err != 0 ? err : copies_parse(job, &s->copies, &c->id);
+}
+
+/* Without name=: the image's, with its id behind it if that is taken. */
+static int default_name(struct job *job, struct create_state *s,
+                        struct work *w)
+{
+    struct domain_config *c = &s->config;
+    int err;
+
+    print_to(c->name, sizeof(c->name), "%s",
+             c->image != NULL ? c->image : "domain");
+    err = job_name_is_free(job, c->name, w);
+    if (err != -ERESTART) {
+        c->name_by_id = err != 0;
+        job->message[0] = '\0';
+        err = 0;
     }
-    s->ids = heap_alloc(s->count * sizeof(*s->ids));
-    return s->ids != NULL ? 0 :
-        job_fail(job, -ENOMEM, "no memory to note %lu domains", s->count);
+    return err;
 }
 
 /* What differs from copy to copy. */
 static int configure(struct job *job, struct create_state *s, struct work *w)
 {
     const char *name = args_value(&job->args, "name");
-    bool is_named = name != NULL;
     const char *cmdline = args_value(&job->args, "cmdline");
-    uint64_t i = s->first + s->nr_made;
-    int err;
+    uint64_t i = copies_number(&s->copies);
+    int err = name == NULL ? default_name(job, s, w) :
+        job_name_make(job, s->config.name, name, i, w);
 
-    if (name == NULL) {
-        name = s->config.image != NULL ? s->config.image : "domain";
-    }
-    err = is_named ? job_name_check(job, name) : 0;
-    if (err != 0) {
-        return err;
-    }
-    if (job_expand(s->config.name, sizeof(s->config.name), name, i) != 0) {
-        return job_fail(job, -E2BIG, "name= has at most %u bytes",
-                        DOMAIN_NAME_MAX - 1);
-    }
-    if (job_expand(s->config.cmdline, sizeof(s->config.cmdline),
+    if (err == 0 &&
+        job_expand(s->config.cmdline, sizeof(s->config.cmdline),
                    cmdline != NULL ? cmdline : "", i) != 0) {
-        return job_fail(job, -E2BIG, "cmdline= has at most %u bytes",
-                        DOMAIN_CMDLINE_MAX - 1);
+        err = job_fail(job, -E2BIG, "cmdline= has at most %u bytes",
+                       DOMAIN_CMDLINE_MAX - 1);
     }
-    err = job_name_is_free(job, s->config.name, w);
-    if (err == -ERESTART || (err != 0 && is_named)) {
-        return err;
-    }
-    s->config.name_by_id = err != 0;
-    job->message[0] = '\0';
-    s->configured = true;
-    return 0;
+    s->configured = err == 0;
+    return err;
 }
 
 /* The reason, after the copy's name unless it begins with that. */
@@ -337,102 +277,36 @@ static int build_error(struct job *job, const struct create_state *s, int err)
         job_fail(job, err, "%s: %s", name, why);
 }
 
-/* Preemptible: the domains made so far, and the one being built. */
-static int build(struct job *job, struct create_state *s, struct work *w)
+/* Preemptible: one copy. */
+static int make_domain(struct job *job, struct domain **d, struct work *w)
 {
-    while (s->nr_made < s->count) {
-        int err = s->configured ? 0 : configure(job, s, w);
+    struct create_state *s = JOB_STATE(job, struct create_state);
+    int err = s->configured ? 0 : configure(job, s, w);
 
-        if (err != 0) {
-            return err;
-        }
-        err = domain_create(&s->config, &s->building, s->why, w);
-        if (err == -ERESTART) {
-            return err;
-        }
-        if (err != 0) {
-            s->building = NULL;
-            return build_error(job, s, err);
-        }
-        s->ids[s->nr_made++] = s->building->id;
-        s->building = NULL;
-        s->configured = false;
-        if (work_spend(w, UNITS_PER_CONFIG)) {
-            return -ERESTART;
-        }
+    if (err != 0) {
+        return err;
     }
+    err = domain_create(&s->config, &s->building, s->why, w);
+    if (err != 0) {
+        return err == -ERESTART ? err : build_error(job, s, err);
+    }
+    *d = s->building;
+    s->building = NULL;
+    s->configured = false;
     return 0;
-}
-
-/* All are there: let them run, and say which they are. Preemptible. */
-static int start(struct job *job, struct create_state *s, struct work *w)
-{
-    while (job->done < s->nr_made) {
-        struct domain *d = domain_find(s->ids[job->done]);
-
-        if (job->done++ == 0) {
-            reply_number(&job->reply, "domain", s->ids[0]);
-            reply_open(&job->reply, "domains", '[');
-        }
-        reply_number(&job->reply, NULL, s->ids[job->done - 1]);
-        if (d != NULL) {
-            /* Somebody may have unpaused or killed it already. */
-            int err = s->paused ? 0 : domain_unpause(d);
-            (void)err;
-            domain_put(d);
-        }
-        if (work_spend(w, UNITS_PER_CONFIG)) {
-            return -ERESTART;
-        }
-    }
-    reply_close(&job->reply);
-    return 0;
-}
-
-/* Preemptible: destroy what was made before the failure. */
-static int undo(struct create_state *s, struct work *w)
-{
-    while (s->nr_made > 0) {
-        struct domain *d = domain_find(s->ids[s->nr_made - 1]);
-
-        if (d != NULL) {
-            int err = domain_kill(d, w);
-            domain_put(d);
-            if (err == -ERESTART) {
-                return err;
-            }
-        }
-        s->nr_made--;
-    }
-    return s->error;
 }
 
 static int run_create(struct job *job, struct work *w)
 {
     struct create_state *s = JOB_STATE(job, struct create_state);
-    int err = 0;
+    int err = s->copies.made == NULL ? parse(job, s) : 0;
 
-    if (s->stage == CREATE_PARSE) {
-        err = parse(job, s);
-        if (err != 0) {
-            return err;
-        }
-        s->stage = CREATE_BUILD;
-    }
-    if (s->stage == CREATE_BUILD) {
-        err = build(job, s, w);
-        if (err == -ERESTART) {
-            return err;
-        }
-        s->error = err;
-        s->stage = err == 0 ? CREATE_START : CREATE_UNDO;
-    }
-    return s->stage == CREATE_START ? start(job, s, w) : undo(s, w);
+    return err != 0 ? err : copies_run(job, &s->copies, make_domain, w);
 }
 
 static void end_create(struct job *job)
 {
-    heap_free(JOB_STATE(job, struct create_state)->ids);
+    copies_end(&JOB_STATE(job, struct create_state)->copies);
 }
 
 const struct command commands_create[] = {
@@ -441,11 +315,11 @@ const struct command commands_create[] = {
                   "ranges=START:SIZE,...] [vcpus=N] [cmdline=TEXT] "
                   "[modules=MODULE,...] [leaves=xen|none] "
                   "[paging=nested|shadow] [shadow_pages=N] [superpages=1] "
-                  "[id=N] [max=SIZE] [oom=wait|kill] [privileged=1] [scan=1] [group=N] "
-                  "[paused=1] [count=N] [first=N]",
+                  "[id=N] [max=SIZE] [oom=wait|kill] [privileged=1] "
+                  "[scan=1] [group=N] [paused=1] [count=N] [first=N]",
       .keys = "name image mem ranges vcpus cmdline modules leaves paging "
-              "shadow_pages superpages "
-              "id max oom privileged scan group paused count first",
+              "shadow_pages superpages id max oom privileged scan group "
+              "paused count first",
       .help = "build domains and let them run; {i} in name and cmdline is "
               "the number of the copy",
       .run = run_create, .end = end_create },

@@ -2,28 +2,18 @@
  * cmd_fork.c - fork: running copies of a domain; fork-reset: one of them as it
  * was when it was made.
  *
- * All or none, as in create: if the fifth of ten cannot be made, the four are
- * destroyed again. In name= `{i}` stands for the number of the copy.
+ * All or none (copies.h). In name= `{i}` stands for the number of the copy.
  */
 #include <quire/errno.h>
 #include <quire/fork.h>
-#include <quire/heap.h>
 
-#include "job.h"
-
-#define UNITS_PER_FORK 2000
-
-enum fork_step { FORK_PARSE, FORK_MAKE, FORK_START, FORK_UNDO };
+#include "copies.h"
 
 struct fork_state {
-    enum fork_step step;
-    int error;                  /* why it is being undone */
-    uint64_t count, first;      /* copies, and the number of the first */
-    bool paused, configured;
+    struct copies copies;
+    bool configured;            /* config is that of the current copy */
     struct fork_config config;
-    struct domain *child;       /* domain_fork()'s cursor, then counted */
-    domid_t *ids;               /* of those made; [count] */
-    uint64_t nr_made;
+    struct domain *child;       /* domain_fork()'s cursor */
     char why[DOMAIN_WHY_MAX];
 };
 
@@ -43,128 +33,37 @@ static int parse_flags(struct job *job, struct fork_state *s)
         }
         s->config.flags |= is_set ? flags[i].flag : 0;
     }
-    return job_flag(job, "paused", &s->paused);
-}
-
-static int parse(struct job *job, struct fork_state *s)
-{
-    uint64_t id;
-    int err = job_number(job, "id", DOMID_INVALID, 0, MAX_DOMAINS - 1, &id);
-
-    if (err == 0) {
-        err = job_number(job, "count", 1, 1, MAX_DOMAINS, &s->count);
-    }
-    if (err == 0) {
-        err = job_number(job, "first", 0, 0, 1000000, &s->first);
-    }
-    if (err == 0) {
-        err = parse_flags(job, s);
-    }
-    if (err != 0) {
-        return err;
-    }
-    if (s->count > 1 && args_value(&job->args, "id") != NULL) {
-        return job_fail(job, -EINVAL, "id= goes with a single fork");
-    }
-    s->config.id = (domid_t)id;
-    s->ids = heap_alloc(s->count * sizeof(*s->ids));
-    return s->ids != NULL ? 0 :
-        job_fail(job, -ENOMEM, "no memory to note %lu domains", s->count);
+    return 0;
 }
 
 static int configure(struct job *job, struct fork_state *s, struct work *w)
 {
     const char *name = args_value(&job->args, "name");
-    int err = name != NULL ? job_name_check(job, name) : 0;
+    int err = name == NULL ? 0 :
+        job_name_make(job, s->config.name, name, copies_number(&s->copies),
+                      w);
+
+    s->configured = err == 0;
+    return err;
+}
+
+/* Preemptible: one copy. */
+static int make_fork(struct job *job, struct domain **d, struct work *w)
+{
+    struct fork_state *s = JOB_STATE(job, struct fork_state);
+    int err = s->configured ? 0 : configure(job, s, w);
 
     if (err != 0) {
         return err;
     }
-    if (name != NULL &&
-        job_expand(s->config.name, sizeof(s->config.name), name,
-                   s->first + s->nr_made) != 0) {
-        return job_fail(job, -E2BIG, "name= has at most %u bytes",
-                        DOMAIN_NAME_MAX - 1);
+    err = domain_fork(job->domain[0], &s->config, &s->child, s->why, w);
+    if (err != 0) {
+        return err == -ERESTART ? err : job_fail(job, err, "%s", s->why);
     }
-    if (name != NULL) {
-        err = job_name_is_free(job, s->config.name, w);
-        if (err != 0) {
-            return err;
-        }
-    }
-    s->configured = true;
+    *d = s->child;
+    s->child = NULL;
+    s->configured = false;
     return 0;
-}
-
-/* Preemptible: the forks made so far, and the one being made. */
-static int make(struct job *job, struct fork_state *s, struct work *w)
-{
-    while (s->nr_made < s->count) {
-        int err = s->configured ? 0 : configure(job, s, w);
-
-        if (err != 0) {
-            return err;
-        }
-        err = domain_fork(job->domain[0], &s->config, &s->child, s->why, w);
-        if (err == -ERESTART) {
-            return err;
-        }
-        if (err != 0) {
-            return job_fail(job, err, "%s", s->why);
-        }
-        s->ids[s->nr_made++] = s->child->id;
-        s->child = NULL;
-        s->configured = false;
-        if (work_spend(w, UNITS_PER_FORK)) {
-            return -ERESTART;
-        }
-    }
-    return 0;
-}
-
-/* All are there: let them run, and say which they are. Preemptible. */
-static int start(struct job *job, struct fork_state *s, struct work *w)
-{
-    while (job->done < s->nr_made) {
-        struct domain *d = domain_find(s->ids[job->done]);
-
-        if (job->done++ == 0) {
-            reply_number(&job->reply, "domain", s->ids[0]);
-            reply_open(&job->reply, "domains", '[');
-        }
-        reply_number(&job->reply, NULL, s->ids[job->done - 1]);
-        if (d != NULL) {
-            /* Somebody may have unpaused or killed it already. */
-            int err = s->paused ? 0 : domain_unpause(d);
-
-            (void)err;
-            domain_put(d);
-        }
-        if (work_spend(w, UNITS_PER_FORK)) {
-            return -ERESTART;
-        }
-    }
-    reply_close(&job->reply);
-    return 0;
-}
-
-/* Preemptible: destroy what was made before the failure. */
-static int undo(struct fork_state *s, struct work *w)
-{
-    while (s->nr_made > 0) {
-        struct domain *d = domain_find(s->ids[s->nr_made - 1]);
-
-        if (d != NULL) {
-            int err = domain_kill(d, w);
-
-            domain_put(d);
-            if (err == -ERESTART) {
-                return err;
-            }
-        }
-        s->nr_made--;
-    }
-    return s->error;
 }
 
 static int run_fork(struct job *job, struct work *w)
@@ -172,27 +71,18 @@ static int run_fork(struct job *job, struct work *w)
     struct fork_state *s = JOB_STATE(job, struct fork_state);
     int err = 0;
 
-    if (s->step == FORK_PARSE) {
-        err = parse(job, s);
-        if (err != 0) {
-            return err;
+    if (s->copies.made == NULL) {
+        err = parse_flags(job, s);
+        if (err == 0) {
+            err = copies_parse(job, &s->copies, &s->config.id);
         }
-        s->step = FORK_MAKE;
     }
-    if (s->step == FORK_MAKE) {
-        err = make(job, s, w);
-        if (err == -ERESTART) {
-            return err;
-        }
-        s->error = err;
-        s->step = err == 0 ? FORK_START : FORK_UNDO;
-    }
-    return s->step == FORK_START ? start(job, s, w) : undo(s, w);
+    return err != 0 ? err : copies_run(job, &s->copies, make_fork, w);
 }
 
 static void end_fork(struct job *job)
 {
-    heap_free(JOB_STATE(job, struct fork_state)->ids);
+    copies_end(&JOB_STATE(job, struct fork_state)->copies);
 }
 
 static int reset_error(struct job *job, int err)

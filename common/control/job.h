@@ -107,12 +107,14 @@ int must_check job_flag(struct job *job, const char *name, bool *flag);
 int must_check job_expand(char *to, size_t size, const char *from,
                           uint64_t i);
 
-/** job_name_check() - what name= may be, before its `{i}`. */
-int must_check job_name_check(struct job *job, const char *name);
 /** job_name_is_free() - 0, or -EEXIST, noted. Preemptible: job->cursor, 0 at
  *  first and in the end. */
 int must_check job_name_is_free(struct job *job, const char *name,
                                 struct work *w);
+/** job_name_make() - name= of the @i-th copy, if it may be one and is free.
+ *  Preemptible, likewise; an error is noted. */
+int must_check job_name_make(struct job *job, char to[DOMAIN_NAME_MAX],
+                             const char *name, uint64_t i, struct work *w);
 
 /** job_next_domain() - the next domain of a walk (a counted reference), from
  *  job->cursor on, which moves; NULL: no more. */

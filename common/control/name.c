@@ -1,6 +1,6 @@
 /*
- * name.c - the names of domains that are being made: what may be one, and
- * that nobody has it yet.
+ * name.c - the names of domains that are being made: `{i}` in them, what may be
+ * one, and that nobody has it yet.
  *
  * Domains without a name of their own get one that is free: the image's or the
  * parent's, their id behind it. Only what is already built is looked at, so
@@ -8,10 +8,38 @@
  * name and want an id (resolve_name() in job.c).
  */
 #include <quire/errno.h>
+#include <quire/print.h>
 
 #include "job.h"
 
 #define UNITS_PER_LOOKUP 120    /* one domain of a walk */
+
+int job_expand(char *to, size_t size, const char *from, uint64_t i)
+{
+    size_t used = 0;
+    char number[24];
+
+    print_to(number, sizeof(number), "%lu", i);
+    while (*from != '\0') {
+        const char *piece = from;
+        size_t len = 1;
+
+        if (strncmp(from, "{i}", 3) == 0) {
+            piece = number;
+            len = strlen(number);
+            from += 3;
+        } else {
+            from++;
+        }
+        if (used + len >= size) {
+            return -E2BIG;
+        }
+        memcpy(to + used, piece, len);
+        used += len;
+    }
+    to[used] = '\0';
+    return 0;
+}
 
 static bool is_printable(const char *text)
 {
@@ -21,7 +49,7 @@ static bool is_printable(const char *text)
     return *text == '\0';
 }
 
-int job_name_check(struct job *job, const char *name)
+static int check_name(struct job *job, const char *name)
 {
     if (!is_printable(name)) {
         return job_fail(job, -EINVAL, "name=: printable ASCII only");
@@ -54,4 +82,16 @@ int job_name_is_free(struct job *job, const char *name, struct work *w)
     }
     job->cursor = 0;
     return 0;
+}
+
+int job_name_make(struct job *job, char to[DOMAIN_NAME_MAX], const char *name,
+                  uint64_t i, struct work *w)
+{
+    int err = check_name(job, name);
+
+    if (err == 0 && job_expand(to, DOMAIN_NAME_MAX, name, i) != 0) {
+        err = job_fail(job, -E2BIG, "name= has at most %u bytes",
+                       DOMAIN_NAME_MAX - 1);
+    }
+    return err != 0 ? err : job_name_is_free(job, to, w);
 }
