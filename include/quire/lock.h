@@ -36,6 +36,13 @@ void spin_lock_next(struct spinlock *held, struct spinlock *next);
 void spin_lock_pair(struct spinlock *a, struct spinlock *b);
 void spin_unlock_pair(struct spinlock *a, struct spinlock *b);
 
+/** is_lock_taken() - whether any CPU holds @l, or waits for it, just now. */
+static inline bool is_lock_taken(const struct spinlock *l)
+{
+    uint32_t ticket = atomic_load_explicit(&l->ticket, memory_order_acquire);
+
+    return (uint16_t)ticket != ticket >> 16;
+}
 /** is_lock_held() - whether this CPU holds @l. For ASSERT. */
 bool is_lock_held(const struct spinlock *l);
 /** nr_locks_held() - how many locks this CPU holds: 0 at a preemption point. */
