@@ -36,12 +36,13 @@ void spin_lock_next(struct spinlock *held, struct spinlock *next);
 void spin_lock_pair(struct spinlock *a, struct spinlock *b);
 void spin_unlock_pair(struct spinlock *a, struct spinlock *b);
 
-/** is_lock_taken() - whether any CPU holds @l, or waits for it, just now. */
+/** is_lock_taken() - whether any CPU held @l just now: what its holders do is
+ *  under way. */
 static inline bool is_lock_taken(const struct spinlock *l)
 {
-    uint32_t ticket = atomic_load_explicit(&l->ticket, memory_order_acquire);
+    uint32_t t = atomic_load_explicit(&l->ticket, memory_order_acquire);
 
-    return (uint16_t)ticket != ticket >> 16;
+    return t >> 16 != (t & 0xffff);
 }
 /** is_lock_held() - whether this CPU holds @l. For ASSERT. */
 bool is_lock_held(const struct spinlock *l);
