@@ -25,6 +25,17 @@ static void as_npf(struct vcpu *v, struct vcpu_exit *e, const struct npf *f)
     exit_npf(v, e);
 }
 
+/* What no entry of a page table could allow. Within a delivery, the
+ * instruction at RIP has nothing to do with it. */
+static void by_software(struct vcpu *v, const struct vcpu_exit *e)
+{
+    if (e->in_delivery) {
+        arch_vcpu_inject_exception(v, VECTOR_GP, 0);
+    } else {
+        emulate(v);
+    }
+}
+
 /* No gfn of its own lacks a frame: people see the one of its top table. */
 static void park(struct vcpu *v, const struct guest_paging *pg)
 {
@@ -49,6 +60,9 @@ void exit_pf(struct vcpu *v, struct vcpu_exit *e)
         break;
     case SHADOW_P2M:
         as_npf(v, e, &f);
+        break;
+    case SHADOW_EMULATE:
+        by_software(v, e);
         break;
     case SHADOW_NOMEM:
         park(v, &pg);

@@ -32,7 +32,8 @@ struct fault {
     struct npf *npf;
 };
 
-enum { TO_P2M = 1 };            /* besides negative errnos: npf is filled */
+/* Besides negative errnos; TO_P2M: npf is filled. */
+enum { TO_P2M = 1, TO_EMULATOR = 2 };
 
 static int to_p2m(struct fault *f, gpa_t gpa, unsigned access, bool present,
                   bool in_walk)
@@ -418,6 +419,19 @@ static bool handle_last(struct fault *f, int *err)
 
 /* ---- all of it --------------------------------------------------------- */
 
+/* Whether no spte can allow this write, that CR0.WP would forbid, and still
+ * let SMAP see a page of the user's. */
+static bool needs_emulator(const struct fault *f)
+{
+    uint64_t all = GPTE_W | GPTE_U;
+
+    for (unsigned i = f->role.paging == PAGING_PAE ? 1 : 0; i < f->w.nr;
+         i++) {
+        all &= f->w.entry[i];
+    }
+    return f->access == P2M_W && f->pg.cpl != 3 && all == GPTE_U;
+}
+
 static int handle(struct fault *f, unsigned walk_access)
 {
     int err;
@@ -437,6 +451,9 @@ static int handle(struct fault *f, unsigned walk_access)
                       (f->page_rights & P2M_R) != 0, false);
     }
     err = set_accessed(f);
+    if (err == 0 && f->role.smap && needs_emulator(f)) {
+        return TO_EMULATOR;
+    }
     return err != 0 ? err : descend(f);
 }
 
@@ -474,6 +491,9 @@ enum shadow_result shadow_fault(struct shadow *s, struct shadow_vcpu *sv,
     case TO_P2M:
         s->stats.p2m++;
         return SHADOW_P2M;
+    case TO_EMULATOR:
+        s->stats.emulated++;
+        return SHADOW_EMULATE;
     case -ENOMEM:
         return SHADOW_NOMEM;
     default:

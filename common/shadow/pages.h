@@ -55,7 +55,7 @@ union shadow_role {
         uint32_t quadrant : 2;  /* 2-level: which part of the table */
         uint32_t direct : 1;    /* no table: gfn is where a large page is */
         uint32_t access : 3;    /* ACCESS_ALL, unless wp is 0 */
-        uint32_t nxe : 1, pse : 1, wp : 1, smep : 1;
+        uint32_t nxe : 1, pse : 1, wp : 1, smep : 1, smap : 1;
     };
     uint32_t word;
 };

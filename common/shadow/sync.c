@@ -12,6 +12,7 @@
 #define CR4_PSE (UINT64_C(1) << 4)
 #define CR4_PAE (UINT64_C(1) << 5)
 #define CR4_SMEP (UINT64_C(1) << 20)
+#define CR4_SMAP (UINT64_C(1) << 21)
 #define EFER_LMA (UINT64_C(1) << 10)
 #define EFER_NXE (UINT64_C(1) << 11)
 
@@ -38,6 +39,7 @@ union shadow_role role_of(const struct guest_paging *pg)
     }
     r.wp = (pg->cr0 & CR0_WP) != 0;
     r.smep = !r.wp && (pg->cr4 & CR4_SMEP) != 0;
+    r.smap = !r.wp && (pg->cr4 & CR4_SMAP) != 0;
     return r;
 }
 
@@ -78,7 +80,7 @@ void direct_child(union shadow_role role, gfn_t gfn, struct shadow_child *c)
     c->bits = SPTE_P | SPTE_A | SPTE_U | SPTE_W;
     c->role = (union shadow_role){
         .level = role.level - 1u, .direct = 1, .access = role.access,
-        .wp = role.wp, .smep = role.smep,
+        .wp = role.wp, .smep = role.smep, .smap = role.smap,
     };
 }
 
@@ -152,7 +154,9 @@ uint64_t leaf_bits(union shadow_role role, uint64_t e, bool promote)
     if ((access & ACCESS_W) != 0) {
         return bits | SPTE_W;
     }
-    if (promote) {
+    /* Hidden from the user, it would be from SMAP, too, which must see it as
+     * soon as RFLAGS.AC is clear: such a write is emulated. */
+    if (promote && (!role.smap || (bits & SPTE_U) == 0)) {
         /* CR0.WP is 0: the supervisor may write, so the user may not even
          * read until it says so, and SMEP sees no user page here. */
         if (role.smep && (bits & SPTE_U) != 0) {

@@ -47,6 +47,7 @@ enum shadow_result {
     SHADOW_RETRY,       /* run the instruction (again) */
     SHADOW_INJECT,      /* #PF, the error code filled in; CR2 = the address */
     SHADOW_P2M,         /* npf filled in: as if a nested page fault */
+    SHADOW_EMULATE,     /* carry the instruction out by software */
     SHADOW_NOMEM,       /* no memory; nothing lost: park and try again */
 };
 
@@ -55,6 +56,7 @@ struct shadow_stats {
     _Atomic uint64_t hidden;        /* faults the guest never saw */
     _Atomic uint64_t injected;      /* faults that were its own */
     _Atomic uint64_t p2m;           /* faults that the p2m decides */
+    _Atomic uint64_t emulated;      /* writes that no spte could allow */
     _Atomic uint64_t unsyncs;       /* tables let go out of sync */
     _Atomic uint64_t syncs;         /* and looked at again */
     _Atomic uint64_t reclaims;      /* pages taken back to make room */

@@ -440,6 +440,10 @@ static bool fault(struct vcpu_model *v, gva_t gva, unsigned access, bool p)
             return true;
         }
         return false;
+    case SHADOW_EMULATE:
+        REQUIRE(r->fault == 0 && access == P2M_W &&
+                (v->pg.cr4 & T_SMAP) != 0 && (v->pg.cr0 & T_WP) == 0);
+        return false;
     default:
         REQUIRE(host_alloc_failed());
         m.nomem++;
@@ -537,7 +541,7 @@ static void switch_mode(unsigned cpu)
         pg->cr4 = mode < 4 ? (one_in(3) ? 0 : T_PSE) : T_PAE;
         pg->efer = (one_in(4) ? 0 : T_NXE) | (mode > 8 ? T_LONG : 0);
         if (mode > 0 && one_in(3)) {
-            pg->cr4 |= T_SMEP | ((pg->cr0 & T_WP) != 0 ? T_SMAP : 0);
+            pg->cr4 |= T_SMEP | T_SMAP;
         }
     }
     if (mode >= 4 && mode <= 8 && (rights_of(pg->cr3 >> 12) & P2M_W) != 0) {
