@@ -23,6 +23,7 @@
 #include <quire/domain.h>
 #include <quire/errno.h>
 #include <quire/fork.h>
+#include <quire/kill_trace.h>
 #include <quire/log.h>
 #include <quire/owner.h>
 #include <quire/panic.h>
@@ -164,6 +165,7 @@ static void finish(struct domain *d)
 {
     console_flush(d);
     d->kill.total = arch_now() - d->kill_accepted;
+    kill_trace_end(d, d->kill_accepted + d->kill.total);
     atomic_store(&d->state, DOMAIN_DEAD);
     domain_unlist(d);
     log_debug("d%u is dead", d->id);
@@ -201,7 +203,7 @@ static int run_stage(struct domain *d, struct work *w)
 /* One slice, by the caller that has kill_busy. */
 static int kill_slice(struct domain *d, struct work *w)
 {
-    ticks_t start = arch_now(), took;
+    ticks_t start = arch_now(), stage_start = start, took;
     int err = 0;
 
     if (d->kill_accepted == 0) {
@@ -212,6 +214,7 @@ static int kill_slice(struct domain *d, struct work *w)
         if (err != 0) {
             break;
         }
+        stage_start = kill_trace_stage(d, stage_start);
         atomic_fetch_add(&d->kill_stage, 1);
         if (work_spend(w, 100)) {
             err = -ERESTART;
@@ -219,6 +222,7 @@ static int kill_slice(struct domain *d, struct work *w)
         }
     }
     BUG_ON(err != 0 && err != -ERESTART);
+    kill_trace_slice(d, start, stage_start, arch_now());
     took = arch_now() - start;
     d->kill.busy += took;
     d->kill.longest = MAX(d->kill.longest, took);

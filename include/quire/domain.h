@@ -121,6 +121,7 @@ struct domain {
     gfn_t kill_cursor;                  /* kill_busy */
     ticks_t kill_accepted;              /* kill_busy */
     struct kill_stats kill;             /* kill_busy */
+    uint64_t kill_trace;                /* kill_busy; its record's number */
     struct shadow *dying_shadow;        /* kill_busy */
     struct task kill_task;
     struct domain_build *build;         /* while BUILDING; the creator's */

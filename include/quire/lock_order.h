@@ -24,6 +24,7 @@
     X(TIMER,    "one CPU's timer queue; key: cpu") \
     X(GRACE,    "callbacks that wait for a grace period") \
     X(NOTICE, "the ring of notices to tools") \
+    X(KILLTRACE, "one of the records of the last kills; key: its place") \
     X(HEAP,     "the heap's slabs") \
     X(OWNER,    "the table of frame owners") \
     X(PAGE,     "the buddy allocator's free lists") \
