@@ -181,47 +181,43 @@ static int run_info(struct job *job, struct work *w)
     return 0;
 }
 
-/* Switches of one domain, or of all that are there. */
-static int for_each_named(struct job *job, int (*fn)(struct domain *d),
-                          const char *refusal, struct work *w)
+static int pause_one(struct domain *d, uint64_t unused)
 {
-    if (job->domain[0] != NULL) {
-        int err = fn(job->domain[0]);
-        job->done = err == 0;
-        if (err != 0) {
-            return job_fail(job, err, "domain %u: %s", job->domain[0]->id,
-                            refusal);
-        }
-    } else {
-        for (;;) {
-            struct domain *d = job_next_domain(job);
-            if (d == NULL) {
-                break;
-            }
-            job->done += fn(d) == 0;
-            domain_put(d);
-            if (work_spend(w, UNITS_PER_DOMAIN)) {
-                return -ERESTART;
-            }
-        }
-    }
-    reply_number(&job->reply, "domains", job->done);
-    return 0;
+    (void)unused;
+    return domain_pause(d);
 }
 
 static int run_pause(struct job *job, struct work *w)
 {
-    return for_each_named(job, domain_pause, "is being destroyed", w);
+    return job_for_each_named(job, pause_one, 0, "is being destroyed", w);
+}
+
+static int unpause_one(struct domain *d, uint64_t unused)
+{
+    (void)unused;
+    return domain_unpause(d);
 }
 
 static int run_unpause(struct job *job, struct work *w)
 {
-    return for_each_named(job, domain_unpause, "is not paused", w);
+    return job_for_each_named(job, unpause_one, 0, "is not paused", w);
+}
+
+static int resume_one(struct domain *d, uint64_t unused)
+{
+    (void)unused;
+    return domain_resume(d);
 }
 
 static int run_resume(struct job *job, struct work *w)
 {
-    return for_each_named(job, domain_resume, "is not suspended", w);
+    return job_for_each_named(job, resume_one, 0, "is not suspended", w);
+}
+
+static int allow_one(struct domain *d, uint64_t phase)
+{
+    domain_phase_allow(d, phase);
+    return 0;
 }
 
 static int run_allow(struct job *job, struct work *w)
@@ -235,24 +231,7 @@ static int run_allow(struct job *job, struct work *w)
     if (args_value(&job->args, "phase") == NULL) {
         return job_fail(job, -EINVAL, "phase= is missing");
     }
-    if (job->domain[0] != NULL) {
-        domain_phase_allow(job->domain[0], phase);
-        job->done = 1;
-    }
-    while (job->domain[0] == NULL) {
-        struct domain *d = job_next_domain(job);
-        if (d == NULL) {
-            break;
-        }
-        domain_phase_allow(d, phase);
-        domain_put(d);
-        job->done++;
-        if (work_spend(w, UNITS_PER_DOMAIN)) {
-            return -ERESTART;
-        }
-    }
-    reply_number(&job->reply, "domains", job->done);
-    return 0;
+    return job_for_each_named(job, allow_one, phase, NULL, w);
 }
 
 const struct command commands_domain[] = {

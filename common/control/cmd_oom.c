@@ -13,7 +13,6 @@
 
 #include "job.h"
 
-#define UNITS_PER_DOMAIN 1500
 #define UNITS_PER_EVENT 500     /* besides its text */
 
 int oom_parse_policy(struct job *job, const char *name, enum oom_policy *p)
@@ -70,6 +69,12 @@ void oom_put_stats(struct reply *r)
     reply_close(r);
 }
 
+static int set_policy(struct domain *d, uint64_t policy)
+{
+    oom_set_policy(d, (enum oom_policy)policy);
+    return 0;
+}
+
 static int run_set_oom(struct job *job, struct work *w)
 {
     enum oom_policy policy;
@@ -81,25 +86,7 @@ static int run_set_oom(struct job *job, struct work *w)
     if (err != 0) {
         return err;
     }
-    if (job->domain[0] != NULL) {
-        oom_set_policy(job->domain[0], policy);
-        job->done = 1;
-    }
-    while (job->domain[0] == NULL) {
-        struct domain *d = job_next_domain(job);
-
-        if (d == NULL) {
-            break;
-        }
-        oom_set_policy(d, policy);
-        domain_put(d);
-        job->done++;
-        if (work_spend(w, UNITS_PER_DOMAIN)) {
-            return -ERESTART;
-        }
-    }
-    reply_number(&job->reply, "domains", job->done);
-    return 0;
+    return job_for_each_named(job, set_policy, policy, NULL, w);
 }
 
 static int run_set_max(struct job *job, struct work *w)

@@ -7,6 +7,7 @@
 #include "job.h"
 
 #define UNITS_PER_LOOKUP 120    /* one domain of a walk */
+#define UNITS_PER_SWITCH 1500   /* one domain, and what the switch does */
 #define UNITS_TO_FINISH 1000
 
 int job_fail(struct job *job, int err, const char *fmt, ...)
@@ -103,6 +104,45 @@ struct domain *job_next_domain(struct job *job)
     }
     job->cursor = d != NULL ? (domid_t)(d->id + 1) : MAX_DOMAINS;
     return d;
+}
+
+static int switch_named(struct job *job,
+                        int (*fn)(struct domain *d, uint64_t arg),
+                        uint64_t arg, const char *refusal)
+{
+    struct domain *d = job->domain[0];
+    int err = fn(d, arg);
+
+    if (err != 0) {
+        return job_fail(job, err, "domain %u: %s", d->id, refusal);
+    }
+    job->done = 1;
+    return 0;
+}
+
+int job_for_each_named(struct job *job,
+                       int (*fn)(struct domain *d, uint64_t arg),
+                       uint64_t arg, const char *refusal, struct work *w)
+{
+    struct domain *d;
+
+    if (job->domain[0] != NULL) {
+        int err = switch_named(job, fn, arg, refusal);
+
+        if (err != 0) {
+            return err;
+        }
+    } else {
+        while ((d = job_next_domain(job)) != NULL) {
+            job->done += fn(d, arg) == 0;
+            domain_put(d);
+            if (work_spend(w, UNITS_PER_SWITCH)) {
+                return -ERESTART;
+            }
+        }
+    }
+    reply_number(&job->reply, "domains", job->done);
+    return 0;
 }
 
 static int resolve_id(struct job *job, const char *text, struct domain **d)

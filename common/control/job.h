@@ -120,6 +120,17 @@ int must_check job_name_make(struct job *job, char to[DOMAIN_NAME_MAX],
  *  job->cursor on, which moves; NULL: no more. */
 struct domain *job_next_domain(struct job *job);
 
+/**
+ * job_for_each_named() - a switch of the domain that was named, or of all:
+ * @fn, which is not preemptible, for each. The reply says of how many. What
+ * one of all refuses is not counted; @refusal says why the named one does.
+ * Preemptible.
+ */
+int must_check job_for_each_named(struct job *job,
+                                  int (*fn)(struct domain *d, uint64_t arg),
+                                  uint64_t arg, const char *refusal,
+                                  struct work *w);
+
 /* jobs.c: the table. */
 /** job_start() - @line (in job->line already) as a job; finishes at once with
  *  an error reply if it makes no sense. */

@@ -116,8 +116,13 @@ TEST(pause_and_resume)
     ASK_OK("unpause p");
     ASK_FAILS("unpause p", "EINVAL", "not paused");
     ASK_FAILS("resume p", "EINVAL", "not suspended");
-    CHECK_EQ(field(ask("pause all"), "domains"), 1);
-    ASK_OK("destroy p");
+    ASK_OK("create name=q mem=1M paused=1");
+    CHECK_EQ(field(ask("unpause all"), "domains"), 1);
+    CHECK_EQ(field(ask("pause all"), "domains"), 2);
+    CHECK_EQ(field(ask("resume all"), "domains"), 0);
+    CHECK_EQ(field(ask("allow all phase=3"), "domains"), 2);
+    CHECK_EQ(field(ask("info q"), "pauses"), 1);
+    ASK_OK("destroy all");
 }
 
 TEST(memory_read_and_written)
