@@ -30,8 +30,10 @@ static int populate_one(struct job *job, gfn_t gfn, uint64_t i,
 static int depopulate_one(struct job *job, gfn_t gfn, uint64_t i,
                           struct work *w)
 {
-    (void)i, (void)w;
-    return domain_remove_gfn(job->domain[0], gfn);
+    int err = p2m_prepare(job->domain[0]->p2m, gfn, 1, w);
+
+    (void)i;
+    return err != 0 ? err : domain_remove_gfn(job->domain[0], gfn);
 }
 
 static int run_range(struct job *job, struct work *w, const char *what,

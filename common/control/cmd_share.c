@@ -46,10 +46,13 @@ static int nominate_one(struct job *job, gfn_t gfn, uint64_t i,
                         struct work *w)
 {
     share_handle_t handle;
-    int err = share_nominate(job->domain[0]->p2m, gfn, &handle);
+    int err = p2m_prepare(job->domain[0]->p2m, gfn, 1, w);
 
-    (void)i, (void)w;
-    return err == 0 ? 0 :
+    (void)i;
+    if (err == 0) {
+        err = share_nominate(job->domain[0]->p2m, gfn, &handle);
+    }
+    return err == 0 || err == -ERESTART ? err :
         job_fail(job, err, "gfn %lu: %s", gfn.n, share_error(err));
 }
 
@@ -75,10 +78,13 @@ static int run_nominate(struct job *job, struct work *w)
 
 static int unshare_one(struct job *job, gfn_t gfn, uint64_t i, struct work *w)
 {
-    int err = share_unshare(job->domain[0]->p2m, gfn);
+    int err = p2m_prepare(job->domain[0]->p2m, gfn, 1, w);
 
-    (void)i, (void)w;
-    return err == 0 ? 0 :
+    (void)i;
+    if (err == 0) {
+        err = share_unshare(job->domain[0]->p2m, gfn);
+    }
+    return err == 0 || err == -ERESTART ? err :
         job_fail(job, err, "gfn %lu: %s", gfn.n, share_error(err));
 }
 

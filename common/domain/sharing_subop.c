@@ -33,16 +33,22 @@ int sharing_client(struct vcpu *v, struct sharing_call *c, domid_t id)
 int64_t sharing_nominate(struct vcpu *v, struct sharing_call *c,
                          struct xen_mem_sharing_op *op, struct work *w)
 {
-    (void)v, (void)w;
-    return share_nominate(c->d->p2m, GFN(op->u.nominate.u.gfn),
-                          &op->u.nominate.handle);
+    gfn_t gfn = GFN(op->u.nominate.u.gfn);
+    int err = p2m_prepare(c->d->p2m, gfn, 1, w);
+
+    (void)v;
+    return err != 0 ? err : share_nominate(c->d->p2m, gfn,
+                                           &op->u.nominate.handle);
 }
 
 int64_t sharing_unshare(struct vcpu *v, struct sharing_call *c,
                         struct xen_mem_sharing_op *op, struct work *w)
 {
-    (void)v, (void)w;
-    return share_unshare(c->d->p2m, GFN(op->u.nominate.u.gfn));
+    gfn_t gfn = GFN(op->u.nominate.u.gfn);
+    int err = p2m_prepare(c->d->p2m, gfn, 1, w);
+
+    (void)v;
+    return err != 0 ? err : share_unshare(c->d->p2m, gfn);
 }
 
 int64_t sharing_share(struct vcpu *v, struct sharing_call *c,

@@ -99,6 +99,15 @@ void p2m_slot_set_private(const struct p2m_slot *s, mfn_t mfn)
     }
 }
 
+/* False: the fault is to happen again, until the listeners are prepared for
+ * the change that the handler may make. */
+static __attribute__((noinline)) bool is_prepared(struct p2m *p, gfn_t gfn)
+{
+    struct work w = WORK_INIT;
+
+    return p2m_prepare_listeners(p, gfn, 1, &w) == 0;
+}
+
 enum p2m_fault_result p2m_fault(struct p2m *p, struct npf *f)
 {
     struct p2m_slot s = { .p2m = p, .gfn = gpa_to_gfn(f->gpa) };
@@ -112,7 +121,9 @@ enum p2m_fault_result p2m_fault(struct p2m *p, struct npf *f)
         enum p2m_fault_result result = P2M_FAULT_RETRY;
 
         spin_lock(&p->lock);
-        if (likely(!p->no_users && npte_load(s.entry) == e)) {
+        if (likely(!p->no_users && npte_load(s.entry) == e) &&
+            (likely(list_is_empty(&p->listeners)) ||
+             is_prepared(p, s.gfn))) {
             result = locked_handlers[type](&s, f, npte_mfn(e));
         }
         spin_unlock(&p->lock);

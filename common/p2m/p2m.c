@@ -106,6 +106,7 @@ void p2m_add_listener(struct p2m *p, struct p2m_listener *l)
 {
     spin_lock(&p->lock);
     list_append(&p->listeners, &l->link);
+    p->has_listeners = true;
     spin_unlock(&p->lock);
 }
 
@@ -113,5 +114,34 @@ void p2m_remove_listener(struct p2m *p, struct p2m_listener *l)
 {
     spin_lock(&p->lock);
     list_remove(&l->link);
+    p->has_listeners = !list_is_empty(&p->listeners);
     spin_unlock(&p->lock);
+}
+
+int p2m_prepare_listeners(struct p2m *p, gfn_t gfn, uint64_t nr,
+                          struct work *w)
+{
+    int err = 0;
+
+    ASSERT(is_lock_held(&p->lock));
+    list_for_each(n, &p->listeners) {
+        struct p2m_listener *l = container_of(n, struct p2m_listener, link);
+
+        if (err == 0 && l->prepare != NULL) {
+            err = l->prepare(l, gfn, nr, w);
+        }
+    }
+    return err;
+}
+
+int p2m_prepare(struct p2m *p, gfn_t gfn, uint64_t nr, struct work *w)
+{
+    int err = 0;
+
+    if (unlikely(p->has_listeners)) {
+        spin_lock(&p->lock);
+        err = p2m_prepare_listeners(p, gfn, nr, w);
+        spin_unlock(&p->lock);
+    }
+    return err;
 }

@@ -30,6 +30,7 @@ struct fault {
     struct p2m_entry page;      /* what the address is, in the end */
     unsigned page_rights;
     struct npf *npf;
+    struct work work;           /* of making what is missing */
 };
 
 /* Besides negative errnos; TO_P2M: npf is filled. */
@@ -159,7 +160,6 @@ static int get_child(struct fault *f, struct shadow_page *sp, unsigned i,
 {
     spte_ref_t ref = sp->sptes + i;
     uint64_t *spte = spte_at(ref);
-    struct work w = WORK_INIT;
     int err;
 
     if ((*spte & SPTE_P) != 0) {
@@ -176,7 +176,7 @@ static int get_child(struct fault *f, struct shadow_page *sp, unsigned i,
         }
         page_clear(f->s, sp, ref);
     }
-    err = page_get(f->s, c->gfn, c->role, &w, child);
+    err = page_get(f->s, c->gfn, c->role, &f->work, child);
     if (err != 0) {
         return err;
     }
@@ -260,6 +260,7 @@ static int descend(struct fault *f)
     unsigned k = 0;
     int err;
 
+    f->work = (struct work)WORK_INIT;
     for (;;) {
         unsigned i = f->gva >> (PAGE_SHIFT + 9 * (sp->role.level - 1)) &
                      (SPTES_PER_PAGE - 1);

@@ -9,7 +9,6 @@
 #include <quire/page_alloc.h>
 
 #define RECLAIM_BATCH 8         /* pages for one flush */
-#define MAX_PARENTS 200         /* taken off one page in one go */
 
 mfn_t page_table_mfn(const struct shadow *s, gfn_t gfn)
 {
@@ -87,29 +86,30 @@ void page_clear(struct shadow *s, struct shadow_page *sp, spte_ref_t ref)
     s->changes++;
 }
 
-/* At most @max of them. True: none is left. */
-static bool clear_parents(struct shadow *s, struct shadow_page *sp,
-                          unsigned max)
+int page_clear_parents(struct shadow *s, struct shadow_page *sp,
+                       struct work *w)
 {
     head_ref_t head = spte_head_ref(&sp->parents);
     struct spte_iter it;
     spte_ref_t ref;
 
     while ((ref = spte_rmap_first(&it, head)) != 0) {
-        if (max-- == 0) {
-            return false;
-        }
         page_clear(s, page_of(ref), ref);
+        if (work_spend(w, 60) && sp->parents != 0) {
+            return -ERESTART;
+        }
     }
-    return true;
+    return 0;
 }
 
 /* ---- the way out ------------------------------------------------------- */
 
-void page_drop(struct shadow *s, struct shadow_page *sp)
+unsigned page_drop(struct shadow *s, struct shadow_page *sp)
 {
-    ASSERT(!sp->dead);
-    (void)clear_parents(s, sp, UINT32_MAX);
+    struct work count = { .left = INT64_MAX };
+    int err = page_clear_parents(s, sp, &count);
+
+    ASSERT(!sp->dead && err == 0);
     hash_remove(sp);
     list_remove(&sp->unsync_link);
     sp->unsync = false;
@@ -121,6 +121,7 @@ void page_drop(struct shadow *s, struct shadow_page *sp)
         list_append(&s->doomed, &sp->link);
     }
     s->changes++;
+    return (unsigned)count.checks;
 }
 
 void page_pin(struct shadow *s, struct shadow_page *sp)
@@ -144,9 +145,7 @@ void shadow_flush(struct shadow *s)
     p2m_flush(s->p2m);
     s->stats.flushes++;
     s->tlbs_dirty = false;
-    while (!list_is_empty(&s->doomed)) {
-        list_append(&s->dying, list_pop(&s->doomed));
-    }
+    list_append_all(&s->dying, &s->doomed);
 }
 
 static void page_free_empty(struct shadow *s, struct shadow_page *sp)
@@ -192,10 +191,8 @@ int page_empty_dying(struct shadow *s, struct work *w)
 /* ---- the pool ---------------------------------------------------------- */
 
 /* Take the oldest back. -ENOMEM: there is none; -ERESTART: not done yet. */
-static int make_room(struct shadow *s)
+static int make_room(struct shadow *s, struct work *w)
 {
-    struct work w = WORK_INIT;
-
     if (list_is_empty(&s->dying)) {
         for (unsigned i = 0; i < RECLAIM_BATCH; i++) {
             struct shadow_page *sp;
@@ -204,10 +201,10 @@ static int make_room(struct shadow *s)
                 break;
             }
             sp = container_of(s->lru.next, struct shadow_page, link);
-            if (!clear_parents(s, sp, MAX_PARENTS)) {
+            if (page_clear_parents(s, sp, w) != 0) {
                 return -ERESTART;
             }
-            page_drop(s, sp);
+            (void)page_drop(s, sp);
             s->stats.reclaims++;
         }
         if (list_is_empty(&s->doomed)) {
@@ -215,7 +212,7 @@ static int make_room(struct shadow *s)
         }
         shadow_flush(s);
     }
-    return page_empty_dying(s, &w);
+    return page_empty_dying(s, w);
 }
 
 /* A record and its sptes; not live, not counted. */
@@ -238,13 +235,13 @@ static struct shadow_page *page_alloc_record(void)
 }
 
 int page_create(struct shadow *s, gfn_t gfn, union shadow_role role,
-                struct shadow_page **page)
+                struct work *w, struct shadow_page **page)
 {
     struct shadow_page *sp = NULL;
     int err;
 
     if (s->nr_pages - s->nr_tops >= s->limit) {
-        err = make_room(s);
+        err = make_room(s, w);
         if (err != 0) {
             return err;
         }
@@ -255,7 +252,7 @@ int page_create(struct shadow *s, gfn_t gfn, union shadow_role role,
         if (s->nr_pages - s->nr_tops < SHADOW_PAGES_MIN) {
             return -ENOMEM;
         }
-        err = make_room(s);
+        err = make_room(s, w);
         return err == 0 ? -ERESTART : err;
     }
     sp->gfn = gfn;

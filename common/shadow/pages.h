@@ -148,7 +148,7 @@ struct shadow_page *page_find(const struct shadow *s, gfn_t gfn,
 /** page_create() - live and in sync, its gfn not write-protected yet.
  *  -ENOMEM; -ERESTART: making room, call again. */
 int must_check page_create(struct shadow *s, gfn_t gfn,
-                           union shadow_role role,
+                           union shadow_role role, struct work *w,
                            struct shadow_page **page);
 /** page_create_top() - for a vCPU without long mode. */
 struct shadow_page *page_create_top(struct shadow *s);
@@ -158,8 +158,12 @@ int must_check page_link(struct shadow *s, spte_ref_t ref,
                          struct shadow_page *child, uint64_t bits);
 /** page_clear() - make one present spte of @sp, at @ref, empty. */
 void page_clear(struct shadow *s, struct shadow_page *sp, spte_ref_t ref);
-/** page_drop() - live becomes dead. */
-void page_drop(struct shadow *s, struct shadow_page *sp);
+/** page_clear_parents() - nothing points at @sp any more. Preemptible. */
+int must_check page_clear_parents(struct shadow *s, struct shadow_page *sp,
+                                  struct work *w);
+/** page_drop() - live becomes dead. What is left of its parents is cleared in
+ *  one go; returns how many those were. */
+unsigned page_drop(struct shadow *s, struct shadow_page *sp);
 void page_pin(struct shadow *s, struct shadow_page *sp);
 void page_unpin(struct shadow *s, struct shadow_page *sp);
 /** page_empty_dying() - and free. Preemptible. 0: none is left. */
@@ -168,16 +172,22 @@ int must_check page_empty_dying(struct shadow *s, struct work *w);
 void shadow_flush(struct shadow *s);
 
 /* ---- protect.c --------------------------------------------------------- */
-/** protect_gfn() - no spte may write it. True: a flush is needed first.
- *  -ERESTART (of very many sptes some are gone): call again. */
-int must_check protect_gfn(struct shadow *s, gfn_t gfn, bool *need_flush);
+#define MAX_CHAIN 256           /* walked in one go */
+/** protect_gfn() - no spte may write it; *@need_flush: a flush is needed
+ *  first. Takes what it walks from *@room, of MAX_CHAIN at least; -ERESTART
+ *  (the chain is longer, and some of it gone): call again. */
+int must_check protect_gfn(struct shadow *s, gfn_t gfn, unsigned *room,
+                           bool *need_flush);
 /** is_table_in_sync() - some shadow page relies on @gfn not changing: it is in
  *  sync, or has been compared in part. */
 bool is_table_in_sync(const struct shadow *s, gfn_t gfn);
 /** let_unsync() - every shadow page of @gfn, which may be written now. */
 void let_unsync(struct shadow *s, gfn_t gfn);
+/** protect_changed(), protect_prepare() - the p2m's listener. */
 void protect_changed(struct p2m_listener *l, struct p2m *p, gfn_t gfn,
                      uint64_t nr);
+int must_check protect_prepare(struct p2m_listener *l, gfn_t gfn,
+                               uint64_t nr, struct work *w);
 
 /* ---- sync.c ------------------------------------------------------------ */
 union shadow_role role_of(const struct guest_paging *pg);

@@ -40,6 +40,7 @@ struct shadow *shadow_create(struct p2m *p, unsigned limit,
     list_init(&s->unsync_upper);
     p2m_get(p);
     s->listener.changed = protect_changed;
+    s->listener.prepare = protect_prepare;
     p2m_add_listener(p, &s->listener);
     return s;
 }
@@ -49,12 +50,16 @@ static int drop_all(struct shadow *s, struct work *w)
 {
     for (; s->cursor < UINT64_C(1) << s->hash_bits; s->cursor++) {
         while (s->hash[s->cursor] != NULL) {
-            page_drop(s, s->hash[s->cursor]);
+            if (page_clear_parents(s, s->hash[s->cursor], w) != 0) {
+                return -ERESTART;
+            }
+            (void)page_drop(s, s->hash[s->cursor]);
             if (work_spend(w, 200)) {
                 return -ERESTART;
             }
         }
         if (work_spend(w, 4)) {
+            s->cursor++;        /* this one is empty: something was done */
             return -ERESTART;
         }
     }

@@ -260,33 +260,51 @@ static bool is_live(spte_ref_t s)
            mfn_to_frame(mfn)->user == &links_mark;
 }
 
+spte_ref_t spte_rmap_audit_next(struct spte_rmap_audit *a, head_ref_t head,
+                                uint64_t limit)
+{
+    spte_ref_t s;
+
+    if (!a->is_begun) {
+        a->is_begun = true;
+        a->back = IS_HEAD | head;
+        s = spte_rmap_first(&a->it, head);
+    } else {
+        s = spte_rmap_next(&a->it);
+    }
+    if (s == 0) {
+        return 0;
+    }
+    if (!is_live(s)) {
+        log_error("shadow: H4: chain %x reaches %x, of a page given back",
+                  head, s);
+        a->bad++;
+        return 0;
+    }
+    if (++a->count > limit) {
+        log_error("shadow: H3: chain %x does not end", head);
+        a->bad++;
+        return 0;
+    }
+    if (spte_link(s)->back != a->back) {
+        log_error("shadow: %s: spte %x on chain %x has %x behind it",
+                  a->back & IS_HEAD ? "H1" : "H2", s, head,
+                  spte_link(s)->back);
+        a->bad++;
+    }
+    if (form == SPTE_RMAP_SIBLING) {
+        a->back = s;
+    }
+    return s;
+}
+
 unsigned spte_rmap_audit(head_ref_t head, uint64_t limit, uint64_t *count)
 {
-    uint32_t back = IS_HEAD | head;
-    struct spte_iter it;
-    unsigned bad = 0;
+    struct spte_rmap_audit a = { 0 };
 
-    *count = 0;
-    for (spte_ref_t s = spte_rmap_first(&it, head); s != 0;
-         s = spte_rmap_next(&it)) {
-        if (!is_live(s)) {
-            log_error("shadow: H4: chain %x reaches %x, of a page given back",
-                      head, s);
-            return bad + 1;
-        }
-        if (++*count > limit) {
-            log_error("shadow: H3: chain %x does not end", head);
-            return bad + 1;
-        }
-        if (spte_link(s)->back != back) {
-            log_error("shadow: %s: spte %x on chain %x has %x behind it",
-                      back & IS_HEAD ? "H1" : "H2", s, head,
-                      spte_link(s)->back);
-            bad++;
-        }
-        if (form == SPTE_RMAP_SIBLING) {
-            back = s;
-        }
+    while (spte_rmap_audit_next(&a, head, limit) != 0) {
+        /* on to the next */
     }
-    return bad;
+    *count = a.count;
+    return a.bad;
 }

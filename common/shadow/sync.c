@@ -280,19 +280,19 @@ static int sync_page(struct shadow *s, struct shadow_page *sp,
 static int sync_some(struct shadow *s, struct list *unsync, struct work *w)
 {
     struct shadow_page *batch[SYNC_BATCH];
+    unsigned nr = 0, room = 2 * MAX_CHAIN;
     bool need_flush = false;
-    unsigned nr = 0;
     int err = 0;
 
     list_for_each(n, unsync) {
         struct shadow_page *sp = container_of(n, struct shadow_page,
                                               unsync_link);
 
-        if (nr == SYNC_BATCH || err != 0) {
+        if (nr == SYNC_BATCH || room < MAX_CHAIN || err != 0) {
             break;
         }
         if (sp->next == 0) {
-            err = protect_gfn(s, sp->gfn, &need_flush);
+            err = protect_gfn(s, sp->gfn, &room, &need_flush);
         }
         if (err == 0) {
             batch[nr++] = sp;
@@ -326,6 +326,7 @@ int sync_all(struct shadow *s, bool also_leaves, struct work *w)
 int page_get(struct shadow *s, gfn_t gfn, union shadow_role role,
              struct work *w, struct shadow_page **page)
 {
+    unsigned room = MAX_CHAIN;
     bool need_flush = false;
     int err;
 
@@ -336,7 +337,7 @@ int page_get(struct shadow *s, gfn_t gfn, union shadow_role role,
     }
     if (!role.direct) {
         /* First, so that no write is missed once it is found. */
-        err = protect_gfn(s, gfn, &need_flush);
+        err = protect_gfn(s, gfn, &room, &need_flush);
         if (need_flush) {
             shadow_flush(s);
         }
@@ -344,5 +345,5 @@ int page_get(struct shadow *s, gfn_t gfn, union shadow_role role,
             return err;
         }
     }
-    return page_create(s, gfn, role, page);
+    return page_create(s, gfn, role, w, page);
 }

@@ -303,7 +303,8 @@ static int split(struct clone_run *r, struct share_clone *c)
     return err;
 }
 
-static int clone_some(struct clone_run *r, struct share_clone *c)
+static int clone_some(struct clone_run *r, struct share_clone *c,
+                      struct work *w)
 {
     unsigned i;
     gfn_t found;
@@ -320,6 +321,10 @@ static int clone_some(struct clone_run *r, struct share_clone *c)
         return split(r, c);
     }
     err = p2m_batch_reserve(&r->to, found, 1, P2M_ORDER_4K);
+    if (err == 0 && unlikely(r->from.p2m->has_listeners)) {
+        /* Runs are seldom longer. */
+        err = p2m_prepare_listeners(r->from.p2m, found, 64, w);
+    }
     if (err != 0) {
         return err;
     }
@@ -372,7 +377,7 @@ int share_clone(struct share_clone *c, struct p2m *from, struct p2m *to,
         run_begin(&r, from, to);
         /* The rest of the slice, and a little more. */
         r.budget = work_rest(w) + RUN_COST_MIN;
-        err = clone_some(&r, c);
+        err = clone_some(&r, c, w);
         run_end(&r);
         if (err == 0 &&
             (work_spend(w, r.cost) || work_rest(w) < RUN_COST_MIN) &&

@@ -192,7 +192,11 @@ static int move_stretch(struct share_merge *m, const struct rmap_pair *pairs,
     }
     p2m_batch_begin(&b, p);
     for (unsigned i = 0; err == 0 && i < nr; i++) {
-        err = move_pair(&b, m, pairs[i]);
+        err = unlikely(p->has_listeners)
+                  ? p2m_prepare_listeners(p, pairs[i].gfn, 1, w) : 0;
+        if (err == 0) {
+            err = move_pair(&b, m, pairs[i]);
+        }
         if (err == 0 && work_spend(w, COST_MOVE)) {
             err = -ERESTART;
         }

@@ -304,6 +304,15 @@ static bool fits(gfn_t gfn, uint64_t nr)
     return gfn.n < end && nr <= end - gfn.n;
 }
 
+/* What a shadow maps very often is to be mapped less first. */
+static int prepare_chunk(struct p2m *sp, gfn_t sgfn, struct p2m *cp,
+                         gfn_t cgfn, uint64_t nr, struct work *w)
+{
+    int err = p2m_prepare(sp, sgfn, MIN(nr, CHUNK), w);
+
+    return err != 0 ? err : p2m_prepare(cp, cgfn, MIN(nr, CHUNK), w);
+}
+
 int share_range(struct p2m *sp, gfn_t sgfn, struct p2m *cp, gfn_t cgfn,
                 uint64_t nr, struct share_range *r, struct work *w)
 {
@@ -319,6 +328,11 @@ int share_range(struct p2m *sp, gfn_t sgfn, struct p2m *cp, gfn_t cgfn,
         int err = -EAGAIN;
 
         if (!r->merge.started) {
+            err = prepare_chunk(sp, gfn_add(sgfn, before), cp,
+                                gfn_add(cgfn, before), nr - before, w);
+            if (err != 0) {
+                return err;
+            }
             err = share_chunk(sp, sgfn, cp, cgfn, nr, r);
         }
         cost = COST_CHUNK + (int64_t)(r->done - before) * COST_PAIR;

@@ -109,10 +109,14 @@ static int merge(struct p2m_batch *b, gfn_t gfn, const struct p2m_entry *e,
 int scan_merge(struct p2m *p, struct p2m_hint *h, gfn_t gfn,
                struct shared_frame *sf)
 {
+    struct work w = WORK_INIT;
     struct p2m_batch b;
     struct p2m_entry e;
-    int err = 0;
+    int err = p2m_prepare(p, gfn, 1, &w);
 
+    if (unlikely(err != 0)) {
+        return -EAGAIN;         /* mapped very often, and less next time */
+    }
     p2m_batch_begin(&b, p);
     p2m_near_begin(&b, h);
     e = p2m_near_lookup(p, h, gfn);

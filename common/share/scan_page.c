@@ -184,9 +184,13 @@ static int publish(struct p2m *p, gfn_t gfn, struct shared_frame **out,
 {
     struct shared_frame *sf;
     struct p2m_entry e;
+    struct work w = WORK_INIT;
     share_handle_t h;
     int err;
 
+    if (unlikely(p2m_prepare(p, gfn, 1, &w) != 0)) {
+        return -EAGAIN;         /* mapped very often, and less next time */
+    }
     *made = p2m_lookup(p, gfn).type == p2m_ram_rw;
     err = share_nominate(p, gfn, &h);
     if (err != 0) {

@@ -26,6 +26,18 @@ static inline void list_append(struct list *head, struct list *n)
     list_insert_between(n, head->prev, head);
 }
 /* After this @n is a list of its own, so that a second remove is harmless. */
+/** list_append_all() - what is on @from goes behind what is on @head. */
+static inline void list_append_all(struct list *head, struct list *from)
+{
+    if (from->next != from) {
+        head->prev->next = from->next;
+        from->next->prev = head->prev;
+        head->prev = from->prev;
+        from->prev->next = head;
+        list_init(from);
+    }
+}
+
 static inline void list_remove(struct list *n)
 {
     n->prev->next = n->next;

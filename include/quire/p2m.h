@@ -95,6 +95,9 @@ struct p2m_listener {
     /* under the p2m lock, after the change, before the flush */
     void (*changed)(struct p2m_listener *l, struct p2m *p2m, gfn_t gfn,
                     uint64_t nr);
+    /* under the p2m lock, before the change; NULL: nothing to prepare */
+    int must_check (*prepare)(struct p2m_listener *l, gfn_t gfn, uint64_t nr,
+                              struct work *w);
 };
 
 struct p2m {
@@ -105,6 +108,7 @@ struct p2m {
     _Atomic uint64_t generation;    /* (a) bumped by each flush */
     _Atomic bool no_users;      /* (a) descheduled for good: no flush needed */
     struct list listeners;      /* [p2m] */
+    _Atomic bool has_listeners; /* [p2m] to write, (a) to read */
     /* Populated entries in 4K units, by type. [p2m] to write, (a) to read */
     _Atomic uint64_t count[NR_P2M_TYPES];
     _Atomic uint64_t nr_tables;     /* (a) table pages, root included */
@@ -204,6 +208,19 @@ struct p2m_entry p2m_lookup_locked(struct p2m *p, gfn_t gfn);
  */
 bool p2m_next(const struct p2m *p, gfn_t gfn, gfn_t end, gfn_t *found,
               struct p2m_entry *entry);
+
+/**
+ * p2m_prepare() - have the listeners make a change of [@gfn, @gfn + @nr) (512
+ * at most) short, before its batch: of what a shadow maps very often all but
+ * a few are unmapped, in slices. Who does not care may leave it out.
+ * Preemptible: -ERESTART: again later.
+ */
+int must_check p2m_prepare(struct p2m *p, gfn_t gfn, uint64_t nr,
+                           struct work *w);
+/** p2m_prepare_listeners() - the same under the p2m lock, which is to be given
+ *  up for -ERESTART. */
+int must_check p2m_prepare_listeners(struct p2m *p, gfn_t gfn, uint64_t nr,
+                                     struct work *w);
 
 void p2m_add_listener(struct p2m *p, struct p2m_listener *l);
 void p2m_remove_listener(struct p2m *p, struct p2m_listener *l);

@@ -83,12 +83,31 @@ spte_ref_t spte_rmap_first(struct spte_iter *it, head_ref_t head);
 /** spte_rmap_next() - or 0. The chain may not change in between. */
 spte_ref_t spte_rmap_next(struct spte_iter *it);
 
+/** spte_rmap_is_empty() - nothing is on @head's chain. */
+static inline bool spte_rmap_is_empty(head_ref_t head)
+{
+    const unsigned char *base = arch_map_frame(MFN(0));
+
+    return *(const uint64_t *)(const void *)(base + (uint64_t)head * 8) == 0;
+}
+
 /** spte_rmap_bytes() - of links, heads and descriptors, pages whole. */
 uint64_t spte_rmap_bytes(void);
-/**
- * spte_rmap_audit() - H1 each spte on the chain says it is @head's; H2 links
- * are mutual; H3 the chain ends within @limit sptes; H4 no chain reaches a
- * page given back. *@count: its length. Returns the number of violations,
- * each printed.
+/*
+ * Audit of a chain, as many of its sptes at a time as one likes: H1 each spte
+ * on the chain says it is @head's; H2 links are mutual; H3 the chain ends
+ * within @limit sptes; H4 no chain reaches a page given back.
  */
+struct spte_rmap_audit {        /* zero it first */
+    bool is_begun;
+    unsigned bad;               /* violations, each printed */
+    uint32_t back;
+    uint64_t count;             /* sptes so far */
+    struct spte_iter it;
+};
+/** spte_rmap_audit_next() - the next on the chain, which has not changed in
+ *  between; 0: it is over, or can be followed no further. */
+spte_ref_t spte_rmap_audit_next(struct spte_rmap_audit *a, head_ref_t head,
+                                uint64_t limit);
+/** spte_rmap_audit() - all of it. *@count: its length. Returns violations. */
 unsigned spte_rmap_audit(head_ref_t head, uint64_t limit, uint64_t *count);

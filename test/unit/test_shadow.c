@@ -6,6 +6,8 @@
 #include "../../common/shadow/pages.h"
 #include "test_shadow_guest.h"
 
+#include <quire/p2m_slot.h>
+
 #include <string.h>
 
 TEST(a_read_then_a_write)
@@ -210,6 +212,125 @@ TEST(a_gfn_mapped_often)
         CHECK_EQ(shadow_audit(s), 0);
     }
     CHECK(n > 1);
+    finish();
+}
+
+static uint64_t nr_parents(uint64_t gfn)
+{
+    uint64_t all = 0, n;
+
+    for (struct shadow_page *sp = s->hash[hash_of(s, GFN(gfn))]; sp != NULL;
+         sp = sp->hash_next) {
+        CHECK_EQ(spte_rmap_audit(spte_head_ref(&sp->parents), 100000, &n),
+                 0);
+        all += sp->gfn.n == gfn ? n : 0;
+    }
+    return all;
+}
+
+/* The same table, 512 times below each of two PDs. */
+static void link_often(void)
+{
+    for (unsigned i = 0; i < 512; i++) {
+        *word(PD, i) = *word(DATA, i) = PT << 12 | E_P | E_W | E_U | E_A;
+    }
+    *word(PDPT, 1) = DATA << 12 | E_P | E_W | E_U | E_A;
+    *word(PT, 1) = (DATA + 1) << 12 | E_P | E_A;
+    for (unsigned i = 0; i < 1024; i++) {
+        CHECK_EQ(access((gva_t)i << 21 | 0x1000, 0), SHADOW_RETRY);
+    }
+}
+
+TEST(a_table_linked_often)
+{
+    struct work w = WORK_INIT;
+    struct frame *table;
+    unsigned n = 1;
+
+    begin();
+    link_often();
+    table = mfn_to_frame(mfn_of(PT));
+    CHECK_EQ(nr_parents(PT), 1024);
+    while (p2m_prepare(p, GFN(PT), 1, &w) == -ERESTART) {
+        CHECK(w.left > -200);
+        CHECK_EQ(shadow_audit(s), 0);
+        w.left = WORK_SLICE;
+        n++;
+    }
+    CHECK(n > 5);
+    CHECK(nr_parents(PT) <= MAX_CHAIN);
+    CHECK_EQ(test_p2m_set(p, PT, MFN_INVALID, 0, p2m_invalid), 0);
+    CHECK_EQ(nr_parents(PT), 0);
+    frame_put_allocated(table);
+    finish();
+}
+
+/* A range is prepared as a whole. */
+TEST(a_range_mapped_often)
+{
+    struct work w = WORK_INIT;
+    uint64_t all = 0;
+    unsigned n = 1;
+
+    begin();
+    map_often();
+    for (unsigned t = 0; t < 8; t++) {
+        for (unsigned i = 0; i < 16; i++) {
+            *word(t == 0 ? PT : 31 + t, i) = (DATA + 1 + t % 4) << 12 |
+                                             E_P | E_A;
+        }
+    }
+    load();
+    shadow_written(s, GFN(PT));
+    for (unsigned t = 1; t < 8; t++) {
+        shadow_written(s, GFN(31 + t));
+    }
+    load();
+    for (unsigned i = 0; i < 8 * 16; i++) {
+        CHECK_EQ(access((gva_t)(i / 16) << 21 | i % 16 << 12, 0),
+                 SHADOW_RETRY);
+    }
+    CHECK_EQ(chain_length(DATA), 24 * 16);
+    CHECK_EQ(chain_length(DATA + 1), 2 * 16);
+    while (p2m_prepare(p, GFN(DATA), 16, &w) == -ERESTART) {
+        w.left = WORK_SLICE;
+        n++;
+    }
+    CHECK(n > 1);
+    for (unsigned i = 0; i < 16; i++) {
+        all += chain_length(DATA + i);
+    }
+    CHECK(all >= MAX_CHAIN / 2 && all <= MAX_CHAIN);
+    finish();
+}
+
+static unsigned nr_handled;
+
+static enum p2m_fault_result to_private(const struct p2m_slot *slot,
+                                        struct npf *f, mfn_t mfn)
+{
+    (void)f;
+    nr_handled++;
+    CHECK(chain_length(DATA) <= MAX_CHAIN);
+    p2m_slot_set_private(slot, mfn);
+    return P2M_FAULT_RETRY;
+}
+
+TEST(a_fault_on_a_gfn_mapped_often)
+{
+    struct npf f = { .gpa = DATA << 12, .access = P2M_W, .present = true };
+
+    begin();
+    map_often();
+    CHECK_EQ(test_p2m_set(p, DATA, mfn_of(DATA), 0, p2m_ram_shared), 0);
+    p2m_register_locked_fault(p2m_ram_shared, to_private);
+    nr_handled = 0;
+    CHECK_EQ(p2m_fault(p, &f), P2M_FAULT_RETRY);
+    CHECK_EQ(nr_handled, 0);
+    for (unsigned i = 0; i < 10 && nr_handled == 0; i++) {
+        CHECK_EQ(p2m_fault(p, &f), P2M_FAULT_RETRY);
+    }
+    CHECK_EQ(nr_handled, 1);
     finish();
 }
 
