@@ -3,6 +3,7 @@
  *
  *     shape       holds                             root is
  *     INLINE      one group, up to five members     inline.h
+ *     TWO         two pairs of different groups     two.h
  *     ARRAY       up to 32 words, packed            array.h
  *     TABLE       any number                        table.h
  *
@@ -18,38 +19,19 @@
  *     by gfn      gfn << 16 | domid     a group: 64 domains, at one gfn
  *
  * What a family of forks shares is in each of them at the same gfn, so that
- * by gfn it is a word or two. The second pair decides, and a large array in
- * which each pair costs a word goes back to domains.
+ * by gfn it is a word or two. The second pair decides, or the third, where the
+ * first is a stranger's; and a large array in which each pair costs a word
+ * goes back to domains.
  */
-#include "array.h"
-#include "table.h"
+#include "reshape.h"
 
 #include <quire/log.h>
 #include <quire/panic.h>
 
 #define ARRAY_BACK 15           /* a table of as many becomes an array */
-
-#define GFN_MASK ((UINT64_C(1) << RMAP_DOMAIN_SHIFT) - 1)
-#define DOMID_BITS 16
-#define DOMID_MASK ((1u << DOMID_BITS) - 1)
 #define SCAN_BATCH 32
 
-static bool is_table(const struct rmap *r)
-{
-    return (r->shape & RMAP_TABLE) != 0;
-}
-
 /* ---- keys ----------------------------------------------------------------- */
-
-static uint64_t key_by_gfn(uint64_t key)
-{
-    return (key & GFN_MASK) << DOMID_BITS | key >> RMAP_DOMAIN_SHIFT;
-}
-
-static uint64_t key_by_domain(uint64_t by_gfn)
-{
-    return (by_gfn & DOMID_MASK) << RMAP_DOMAIN_SHIFT | by_gfn >> DOMID_BITS;
-}
 
 /* From the map's kind of key to the usual one. */
 static uint64_t key_out(const struct rmap *r, uint64_t key)
@@ -59,7 +41,7 @@ static uint64_t key_out(const struct rmap *r, uint64_t key)
 
 static uint64_t only_key(const struct rmap *r)
 {
-    return key_out(r, rmap_unhash(r->root) << RMAP_GROUP_SHIFT |
+    return key_out(r, inline_group(r) << RMAP_GROUP_SHIFT |
                       inline_member(r, 0));
 }
 
@@ -72,93 +54,19 @@ static void set_groups(struct rmap *r, bool by_gfn)
         key = only_key(r);
         r->shape ^= RMAP_BY_GFN;
         key = by_gfn ? key_by_gfn(key) : key;
-        inline_set(r, rmap_hash(key >> RMAP_GROUP_SHIFT), key & 63);
+        inline_set(r, key >> RMAP_GROUP_SHIFT, key & 63);
     }
-}
-
-/* ---- from one shape to the next ------------------------------------------- */
-
-static void free_words(struct rmap *r)
-{
-    if (is_table(r)) {
-        table_destroy(r);
-    } else if (!is_inline(r)) {
-        array_free(r);
-    }
-}
-
-static slow_path int array_to_table(struct rmap *r)
-{
-    struct rmap table = *r;
-    struct leaf *l = table_create(&table);
-    struct words w;
-
-    if (l == NULL) {
-        return -ENOMEM;
-    }
-    words_of(r, &w);
-    for (uint64_t *p = w.first; p != w.end && *p != 0; p += word_count(*p)) {
-        BUG_ON(!leaf_put(l, *p, array_map(p), LEAF_BUCKETS));
-    }
-    free_words(r);
-    r->root = table.root;
-    r->shape = (uint8_t)((r->shape & RMAP_BY_GFN) | RMAP_TABLE);
-    return 0;
-}
-
-static void leaf_put_by_domain(struct leaf *l, uint64_t by_gfn)
-{
-    uint64_t key = key_by_domain(by_gfn);
-    uint64_t hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
-
-    BUG_ON(!leaf_put(l, pair_word(hash, key), key_bit(key), LEAF_BUCKETS));
-}
-
-/* A full array by gfn with no more pairs than words: a table by domain. */
-static slow_path int array_to_domains(struct rmap *r)
-{
-    struct rmap table = *r;
-    struct leaf *l = table_create(&table);
-    struct words w;
-
-    if (l == NULL) {
-        return -ENOMEM;
-    }
-    words_of(r, &w);
-    for (uint64_t *p = w.first; p != w.end && *p != 0; p += word_count(*p)) {
-        uint64_t first = rmap_unhash(*p) << RMAP_GROUP_SHIFT;
-
-        for (uint64_t map = array_map(p); map != 0; map &= map - 1) {
-            leaf_put_by_domain(l, first | (unsigned)__builtin_ctzll(map));
-        }
-    }
-    free_words(r);
-    r->root = table.root;
-    r->shape = RMAP_TABLE;
-    return 0;
-}
-
-/* The root is a leaf with few words left. */
-static slow_path void table_to_array(struct rmap *r)
-{
-    struct rmap table = *r;
-
-    if (array_from_leaf(r, (struct leaf *)r->root) == 0) {
-        table_destroy(&table);
-    }
-}
-
-static slow_path int grow(struct rmap *r, unsigned words)
-{
-    return words > ARRAY_MAX ? array_to_table(r) : array_make(r, words);
 }
 
 /* ---- groups of the map's own kind ----------------------------------------- */
 
-/* How many words there must be for what an inline map cannot take. */
-static unsigned inline_words(const struct rmap *r, uint64_t hash, uint64_t map)
+/* How many words there must be for what the map itself cannot take. */
+static unsigned words_for(const struct rmap *r, uint64_t group, uint64_t map)
 {
-    if (r->count == 0 || same_group(r->root, hash)) {
+    if (is_two(r)) {
+        return 2 + words_needed(map);
+    }
+    if (r->count == 0 || inline_group(r) == group) {
         return 2;
     }
     return words_needed(inline_map(r)) + words_needed(map);
@@ -170,17 +78,17 @@ static int add_group(struct rmap *r, uint64_t group, uint64_t map)
     int err = 0;
 
     while (!is_table(r)) {
-        unsigned need;
+        unsigned need = 0;
 
-        if (!is_inline(r)) {
+        if (is_array(r)) {
             need = array_add(r, hash, map);
-        } else {
-            need = inline_add(r, hash, map) ? 0 : inline_words(r, hash, map);
+        } else if (is_two(r) || !inline_add(r, group, map)) {
+            need = words_for(r, group, map);
         }
         if (need == 0) {
             break;
         }
-        err = grow(r, need);
+        err = rmap_grow(r, need);
         if (err != 0) {
             return err;
         }
@@ -199,35 +107,49 @@ void rmap_adaptive_shrink(struct rmap *r, uint64_t hash)
     table_shrink(r, hash);
     if (node_bits(r->root) == 0 &&
         ((struct leaf *)r->root)->used <= ARRAY_BACK) {
-        table_to_array(r);
+        rmap_table_to_array(r);
+    }
+}
+
+static void remove_from_table(struct rmap *r, uint64_t group, uint64_t map)
+{
+    uint64_t hash = rmap_hash(group);
+    struct leaf *l = find_leaf(r, hash);
+    unsigned used = l->used;
+
+    leaf_remove(l, hash, map);
+    if (unlikely(should_shrink(l, used))) {
+        rmap_adaptive_shrink(r, hash);
     }
 }
 
 static void remove_group(struct rmap *r, uint64_t group, uint64_t map)
 {
-    uint64_t hash = rmap_hash(group);
-
+    if (is_two(r)) {            /* which is of no group: one member */
+        BUG_ON(!is_single(map));
+        two_remove(r, group << RMAP_GROUP_SHIFT |
+                      (unsigned)__builtin_ctzll(map));
+        return;
+    }
     if (is_table(r)) {
-        struct leaf *l = find_leaf(r, hash);
-        unsigned used = l->used;
-
-        leaf_remove(l, hash, map);
-        if (unlikely(should_shrink(l, used))) {
-            rmap_adaptive_shrink(r, hash);
-        }
+        remove_from_table(r, group, map);
     } else if (is_inline(r)) {
-        inline_remove(r, hash, map);
+        inline_remove(r, group, map);
     } else {
-        array_remove(r, hash, map);
+        array_remove(r, rmap_hash(group), map);
     }
     r->count -= map_count(map);
 }
 
 static uint64_t find_group(const struct rmap *r, uint64_t group)
 {
-    uint64_t hash = rmap_hash(group), *found;
+    uint64_t hash, *found;
     struct words w;
 
+    if (is_inline(r)) {
+        return r->count != 0 && inline_group(r) == group ? inline_map(r) : 0;
+    }
+    hash = rmap_hash(group);
     if (is_table(r)) {
         return leaf_map(find_leaf(r, hash), hash);
     }
@@ -265,7 +187,7 @@ void rmap_adaptive_init_two(struct rmap *r, uint64_t key1, uint64_t key2)
     key2 = key_by_gfn(key2);
     ASSERT(key1 >> RMAP_GROUP_SHIFT == key2 >> RMAP_GROUP_SHIFT);
     r->shape = RMAP_INLINE | RMAP_BY_GFN;
-    inline_set(r, rmap_hash(key1 >> RMAP_GROUP_SHIFT), key1 & 63);
+    inline_set(r, key1 >> RMAP_GROUP_SHIFT, key1 & 63);
     inline_put(r, 1, key2 & 63);
     r->count = 2;
 }
@@ -288,21 +210,46 @@ static uint64_t key_in(const struct rmap *r, uint64_t key)
     return is_by_gfn(r) ? key_by_gfn(key) : key;
 }
 
+static bool is_same_gfn(uint64_t key1, uint64_t key2)
+{
+    return ((key1 ^ key2) & RMAP_GFN_MASK) == 0;
+}
+
+/* True: @key is in, beside those that are in the map itself. */
+static bool insert_in_place(struct rmap *r, uint64_t key)
+{
+    uint64_t own, only = 0;
+
+    if (r->count == 1) {
+        only = only_key(r);
+        set_groups(r, is_same_gfn(only, key));
+    } else if (r->count == 0) {
+        set_groups(r, false);
+    }
+    own = key_in(r, key);
+    if (inline_add_one(r, own >> RMAP_GROUP_SHIFT, own & 63)) {
+        r->count++;
+        return true;
+    }
+    if (r->count == 1) {
+        two_make(r, only, key);
+        return true;
+    }
+    return false;
+}
+
 static int adaptive_insert(struct rmap *r, uint64_t key)
 {
     if (is_inline(r)) {
-        uint64_t own;
-
-        if (r->count <= 1) {
-            set_groups(r, r->count == 1 &&
-                          ((only_key(r) ^ key) & GFN_MASK) == 0);
-        }
-        own = key_in(r, key);
-        if (inline_add_one(r, rmap_hash(own >> RMAP_GROUP_SHIFT), own & 63)) {
-            r->count++;
+        if (insert_in_place(r, key)) {
             return 0;
         }
-    } else if (is_by_gfn(r) && is_scattered(r) && array_to_domains(r) != 0) {
+    } else if (is_two(r)) {
+        if ((is_same_gfn(two_first(r), key) ||
+             is_same_gfn(two_second(r), key)) && rmap_two_by_gfn(r) != 0) {
+            return -ENOMEM;
+        }
+    } else if (is_by_gfn(r) && is_scattered(r) && rmap_array_to_domains(r) != 0) {
         return -ENOMEM;
     }
     key = key_in(r, key);
@@ -311,7 +258,29 @@ static int adaptive_insert(struct rmap *r, uint64_t key)
 
 static void adaptive_remove(struct rmap *r, uint64_t key)
 {
+    rmap_adaptive_remove_pair(r, key);
+}
+
+void rmap_adaptive_remove_pair(struct rmap *r, uint64_t key)
+{
+    if (is_two(r)) {
+        two_remove(r, key);
+        return;
+    }
     key = key_in(r, key);
+    if (is_inline(r)) {
+        if (r->count == 1) {
+            inline_remove_last(r, key);
+            r->count = 0;
+            return;
+        }
+    } else if (is_array(r)) {
+        if (array_narrow(r, rmap_hash(key >> RMAP_GROUP_SHIFT),
+                         key_bit(key))) {
+            r->count--;
+            return;
+        }
+    }
     remove_group(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
 }
 
@@ -319,6 +288,9 @@ static bool adaptive_has(const struct rmap *r, uint64_t key)
 {
     uint64_t hash;
 
+    if (is_two(r)) {
+        return key == two_first(r) || key == two_second(r);
+    }
     key = key_in(r, key);
     if (is_table(r)) {
         hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
@@ -354,6 +326,8 @@ static unsigned adaptive_scan(struct rmap *r, struct rmap_pair *out,
         nr = MIN(max - n, SCAN_BATCH);
         if (is_table(r)) {
             table_scan(r, keys, nr);
+        } else if (is_two(r)) {
+            two_scan(r, keys, nr);
         } else if (is_inline(r)) {
             inline_scan(r, keys, nr);
         } else {
@@ -462,8 +436,8 @@ static unsigned adaptive_audit(const struct rmap *r)
     } else {
         audit_words(r, &a);
     }
-    if (a.members != r->count) {
-        log_error("R1: %lu pairs, not %u", a.members, r->count);
+    if (a.members != rmap_count(r)) {
+        log_error("R1: %lu pairs, not %lu", a.members, rmap_count(r));
         a.bad++;
     }
     return a.bad;
@@ -478,5 +452,5 @@ const struct rmap_ops rmap_adaptive_ops = {
     .scan = adaptive_scan,
     .for_each = adaptive_for_each,
     .audit = adaptive_audit,
-    .fini = free_words,
+    .fini = rmap_free_words,
 };

@@ -36,19 +36,27 @@ static unsigned size_for(unsigned words)
 
 /* ---- words ---------------------------------------------------------------- */
 
+static uint64_t word_of_key(uint64_t key)
+{
+    return pair_word(rmap_hash(key >> RMAP_GROUP_SHIFT), key);
+}
+
 void words_of(const struct rmap *r, struct words *w)
 {
-    if (is_inline(r)) {
-        w->of_inline[0] = w->of_inline[1] = 0;
-        if (r->count != 0) {
-            array_write(w->of_inline, r->root, inline_map(r));
-        }
-        w->first = w->of_inline;
-        w->end = w->first + 2;
-    } else {
+    if (is_array(r)) {
         w->first = (uint64_t *)r->root;
         w->end = w->first + size_of(r);
+        return;
     }
+    w->of_map[0] = w->of_map[1] = 0;
+    if (is_two(r)) {
+        w->of_map[0] = word_of_key(two_first(r));
+        w->of_map[1] = word_of_key(two_second(r));
+    } else if (r->count != 0) {
+        array_write(w->of_map, rmap_hash(inline_group(r)), inline_map(r));
+    }
+    w->first = w->of_map;
+    w->end = w->first + ARRAY_SIZE(w->of_map);
 }
 
 unsigned words_used(const struct words *w)
@@ -131,10 +139,11 @@ int array_make(struct rmap *r, unsigned words)
     for (unsigned i = 0; i < size; i++) {
         array[i] = i < used ? old.first[i] : 0;
     }
-    if (!is_inline(r)) {
+    if (is_array(r)) {
         place = r->place & PLACE_MASK;
         array_free(r);
     }
+    r->count = (uint32_t)rmap_count(r);
     set_array(r, array, size, place);
     return 0;
 }
@@ -188,7 +197,7 @@ static slow_path void shrink(struct rmap *r, unsigned used)
     if (used <= 1) {
         array_free(r);
         r->shape = (uint8_t)((r->shape & RMAP_BY_GFN) | RMAP_INLINE);
-        inline_set(r, first, first >> WORD_MEMBER_SHIFT & 63);
+        inline_set(r, rmap_unhash(first), first >> WORD_MEMBER_SHIFT & 63);
     } else if (array_make(r, 2 * used) != 0) {
         return;                 /* asked again by the next removal */
     }
@@ -278,6 +287,28 @@ void array_remove(struct rmap *r, uint64_t hash, uint64_t map)
     if (used <= 1 || used * 4 <= size_of(r)) {
         shrink(r, used);
     }
+}
+
+bool array_narrow(struct rmap *r, uint64_t hash, uint64_t bit)
+{
+    uint64_t *w = (uint64_t *)r->root, *end = w + size_of(r), left;
+
+    while (w != end && *w != 0) {
+        if ((*w & WORD_HAS_MAP) == 0) {
+            w++;
+            continue;
+        }
+        if (same_group(*w, hash)) {
+            left = w[1] ^ bit;
+            if ((left & bit) != 0 || is_single(left)) {
+                return false;
+            }
+            w[1] = left;
+            return true;
+        }
+        w += 2;
+    }
+    return false;
 }
 
 void array_scan(struct rmap *r, uint64_t *out, unsigned max)

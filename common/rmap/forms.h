@@ -10,6 +10,9 @@
 #include <quire/arch.h>
 #include <quire/rmap.h>
 
+#define RMAP_GFN_MASK ((UINT64_C(1) << RMAP_DOMAIN_SHIFT) - 1)
+#define RMAP_DOMID_BITS 16
+
 typedef int rmap_visit_fn(struct rmap_pair p, void *arg);
 
 struct rmap_ops {
@@ -42,6 +45,7 @@ bool must_check rmap_adaptive_takes_group(struct rmap *r, uint64_t map);
 int must_check rmap_adaptive_add(struct rmap *r, uint64_t group,
                                  uint64_t map);
 void rmap_adaptive_remove(struct rmap *r, uint64_t group, uint64_t map);
+void rmap_adaptive_remove_pair(struct rmap *r, uint64_t key);
 /* After a removal from a table whose leaf of @hash has few words left. */
 void rmap_adaptive_shrink(struct rmap *r, uint64_t hash);
 /* An empty map gets two pairs that are in one group by gfn. */
@@ -56,8 +60,20 @@ static inline struct rmap_pair rmap_pair_of(uint64_t key)
 {
     return (struct rmap_pair){
         .domain = (domid_t)(key >> RMAP_DOMAIN_SHIFT),
-        .gfn = GFN(key & ((UINT64_C(1) << RMAP_DOMAIN_SHIFT) - 1)),
+        .gfn = GFN(key & RMAP_GFN_MASK),
     };
+}
+
+/* The other way to make a key: a group is 64 domains at one gfn then. */
+static inline uint64_t key_by_gfn(uint64_t key)
+{
+    return (key & RMAP_GFN_MASK) << RMAP_DOMID_BITS | key >> RMAP_DOMAIN_SHIFT;
+}
+
+static inline uint64_t key_by_domain(uint64_t by_gfn)
+{
+    return (by_gfn & ((1u << RMAP_DOMID_BITS) - 1)) << RMAP_DOMAIN_SHIFT |
+           by_gfn >> RMAP_DOMID_BITS;
 }
 
 static inline uint64_t rmap_group_key(domid_t domain, uint64_t group)

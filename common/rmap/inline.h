@@ -4,14 +4,15 @@
  *
  *     root    63                    18 17     12 11     6 5      0
  *             +-----------------------+---------+--------+--------+
- *             | hash of the group     | third   | second | first  |
+ *             | the group             | third   | second | first  |
  *             +-----------------------+---------+--------+--------+
  *     place   15  14   12 11      6 5      0
  *             +--+-------+---------+--------+
  *             |  | scan  | fifth   | fourth |     scan: the next one's turn
  *             +--+-------+---------+--------+
  *
- * r->count says how many there are, in order of arrival.
+ * r->count says how many there are, in order of arrival. No hash: there is
+ * nothing to look for.
  */
 #pragma once
 
@@ -22,6 +23,7 @@
 #define INLINE_MAX 5
 #define INLINE_IN_ROOT 3
 #define INLINE_BITS 6
+#define INLINE_GROUP_SHIFT (INLINE_IN_ROOT * INLINE_BITS)
 #define INLINE_SCAN_SHIFT 12
 
 static inline unsigned inline_member(const struct rmap *r, unsigned i)
@@ -45,11 +47,16 @@ static inline void inline_put(struct rmap *r, unsigned i, unsigned member)
     }
 }
 
-/** inline_set() - the group's hash and its first member. */
-static inline void inline_set(struct rmap *r, uint64_t hash, unsigned member)
+/** inline_set() - the group and its first member. */
+static inline void inline_set(struct rmap *r, uint64_t group, unsigned member)
 {
-    r->root = (hash & WORD_HASH) | member;
+    r->root = group << INLINE_GROUP_SHIFT | member;
     r->place = 0;
+}
+
+static inline uint64_t inline_group(const struct rmap *r)
+{
+    return r->root >> INLINE_GROUP_SHIFT;
 }
 
 static inline uint64_t inline_map(const struct rmap *r)
@@ -62,15 +69,16 @@ static inline uint64_t inline_map(const struct rmap *r)
     return map;
 }
 
-/** inline_add_one() - the same as inline_add() with one member. */
-static inline bool inline_add_one(struct rmap *r, uint64_t hash,
+/** inline_add_one() - the same as inline_add() with one member, or the first
+ *  of all. */
+static inline bool inline_add_one(struct rmap *r, uint64_t group,
                                   unsigned member)
 {
     if (r->count == 0) {
-        inline_set(r, hash, member);
+        inline_set(r, group, member);
         return true;
     }
-    if (!same_group(r->root, hash) || r->count == INLINE_MAX) {
+    if (inline_group(r) != group || r->count == INLINE_MAX) {
         return false;
     }
     ASSERT((inline_map(r) >> member & 1) == 0);
@@ -80,11 +88,11 @@ static inline bool inline_add_one(struct rmap *r, uint64_t hash,
 
 /** inline_add() - members that are not there, beside others; r->count is the
  *  caller's. False: they are of another group, or too many. */
-static inline bool inline_add(struct rmap *r, uint64_t hash, uint64_t map)
+static inline bool inline_add(struct rmap *r, uint64_t group, uint64_t map)
 {
     unsigned n = r->count;
 
-    if (n == 0 || !same_group(r->root, hash) ||
+    if (n == 0 || inline_group(r) != group ||
         n + map_count(map) > INLINE_MAX) {
         return false;
     }
@@ -97,13 +105,13 @@ static inline bool inline_add(struct rmap *r, uint64_t hash, uint64_t map)
 
 /** inline_remove() - take @map's members out, which must be there (BUG). The
  *  others keep their order, and the scan its place among them. */
-static inline void inline_remove(struct rmap *r, uint64_t hash, uint64_t map)
+static inline void inline_remove(struct rmap *r, uint64_t group, uint64_t map)
 {
     unsigned scan = r->place >> INLINE_SCAN_SHIFT, turn = scan, n = 0;
     struct rmap old = *r;
 
-    BUG_ON(!same_group(r->root, hash) || (inline_map(r) & map) != map);
-    inline_set(r, old.root, 0);
+    BUG_ON(inline_group(r) != group || (inline_map(r) & map) != map);
+    inline_set(r, group, 0);
     for (unsigned i = 0; i < old.count; i++) {
         unsigned member = inline_member(&old, i);
 
@@ -116,10 +124,20 @@ static inline void inline_remove(struct rmap *r, uint64_t hash, uint64_t map)
     r->place |= (uint16_t)(turn << INLINE_SCAN_SHIFT);
 }
 
+/** inline_remove_last() - the same of the only one; r->count is the
+ *  caller's. */
+static inline void inline_remove_last(struct rmap *r, uint64_t key)
+{
+    BUG_ON(r->root != ((key >> RMAP_GROUP_SHIFT) << INLINE_GROUP_SHIFT |
+                       (key & 63)));
+    r->root = 0;
+    r->place = 0;
+}
+
 /** inline_scan() - the keys of the next @max members, which there are. */
 static inline void inline_scan(struct rmap *r, uint64_t *out, unsigned max)
 {
-    uint64_t key = rmap_unhash(r->root) << RMAP_GROUP_SHIFT;
+    uint64_t key = inline_group(r) << RMAP_GROUP_SHIFT;
     unsigned i = r->place >> INLINE_SCAN_SHIFT;
 
     for (unsigned n = 0; n < max; n++) {

@@ -21,7 +21,8 @@ static const struct rmap_ops *const forms[RMAP_NR_FORMS] = {
 struct rmap_usage rmap_usage[MAX_CPUS];
 static enum rmap_form boot_form;        /* (c) after boot */
 
-/* The one form, shape and kind of groups that is called without a detour. */
+/* The form, shape and kind of groups that are called without a detour: this
+ * one and pairs of two. */
 static bool is_table(const struct rmap *r)
 {
     return r->shape == RMAP_TABLE;
@@ -186,7 +187,13 @@ void rmap_remove(struct rmap *r, struct rmap_pair p)
         }
         return;
     }
-    ops_of(r)->remove(r, key);
+    if (is_two(r)) {
+        two_remove(r, key);
+    } else if (likely(r->form == RMAP_ADAPTIVE)) {
+        rmap_adaptive_remove_pair(r, key);
+    } else {
+        ops_of(r)->remove(r, key);
+    }
 }
 
 bool rmap_has(const struct rmap *r, struct rmap_pair p)
@@ -277,7 +284,7 @@ unsigned rmap_take(const struct rmap *r, struct rmap_pair *out, unsigned max)
 
 unsigned rmap_scan(struct rmap *r, struct rmap_pair *out, unsigned max)
 {
-    max = MIN(max, r->count);
+    max = (unsigned)MIN(max, rmap_count(r));
     return max == 0 ? 0 : ops_of(r)->scan(r, out, max);
 }
 
@@ -318,5 +325,5 @@ unsigned rmap_audit_next(const struct rmap *r, uint64_t *at)
         return table_audit_leaf(r, at);
     }
     *at = 0;
-    return r->count <= AUDIT_WHOLE ? rmap_audit(r) : 0;
+    return rmap_count(r) <= AUDIT_WHOLE ? rmap_audit(r) : 0;
 }

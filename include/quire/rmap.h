@@ -30,12 +30,15 @@ enum rmap_form {
 
 struct rmap {
     uintptr_t root;     /* private to the form */
-    uint32_t count;     /* fewer than the references that a frame can have */
+    uint32_t count;     /* fewer than the references that a frame can have;
+                         * see rmap_count() */
     uint8_t form;       /* enum rmap_form, (c) after init */
     uint8_t shape;      /* these three: private to the form */
     uint16_t place;
 };
 static_assert(sizeof(struct rmap) == 16, "a fourth of a shared frame's");
+
+#define RMAP_TWO 2          /* the shape whose count is part of a pair */
 
 /** rmap_setup() - the form of every map from now on, and the seed of its
  *  hashes, which no guest may know. */
@@ -61,7 +64,10 @@ int must_check rmap_insert_kin(struct rmap *r, struct rmap_pair p,
 void rmap_remove(struct rmap *r, struct rmap_pair p);
 /** rmap_has() - membership. */
 bool rmap_has(const struct rmap *r, struct rmap_pair p);
-static inline uint64_t rmap_count(const struct rmap *r) { return r->count; }
+static inline uint64_t rmap_count(const struct rmap *r)
+{
+    return r->shape == RMAP_TWO ? 2 : r->count;
+}
 
 /** rmap_insert_group() - none of them is there yet; @map is not 0. -ENOMEM:
  *  nothing changed. */
