@@ -56,7 +56,7 @@ static void add_sharers(struct p2m *p, uint64_t gfn, uint64_t nr)
                                      p, GFN(1000), nr, 1, &added, NULL), 0);
 }
 
-/* ---- p2m_relinquish() --------------------------------------------------- */
+/* ---- p2m_relinquish() -------------------------------------------------- */
 
 static void begin_relinquish(void)
 {
@@ -97,7 +97,7 @@ TEST(each_check_of_p2m_relinquish)
         .other = write_source, .end = finish });
 }
 
-/* ---- one merge of two sets of sharers ------------------------------------ */
+/* ---- one merge of two sets of sharers ----------------------------------- */
 
 static void begin_merge(void)
 {
@@ -133,7 +133,7 @@ TEST(each_check_of_share_frames)
         .end = finish });
 }
 
-/* ---- ranges --------------------------------------------------------------- */
+/* ---- ranges -------------------------------------------------------------- */
 
 static void begin_range(void)
 {
@@ -244,7 +244,7 @@ TEST(each_check_of_share_add_range)
         .other = write_third, .end = finish, .reply = reply_done });
 }
 
-/* ---- audits ------------------------------------------------------------- */
+/* ---- audits ------------------------------------------------------------ */
 
 static struct mem_audit mem;
 static struct heap_audit heap;
@@ -283,7 +283,7 @@ TEST(each_check_of_heap_audit) { audit_matrix(step_heap, 3); }
 TEST(each_check_of_p2m_audit) { audit_matrix(step_map, 0); }
 TEST(each_check_of_share_audit) { audit_matrix(step_share, 0); }
 
-/* ---- the scanner ---------------------------------------------------------- */
+/* ---- the scanner --------------------------------------------------------- */
 
 static void begin_scan(void)
 {

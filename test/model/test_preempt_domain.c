@@ -6,6 +6,7 @@
 #include "preempt.h"
 #include "test.h"
 #include "test_caller.h"
+#include "test_image.h"
 
 #include "../../common/domain/sharing_op.h"
 
@@ -64,7 +65,7 @@ static uint64_t reply_gone(void)
     return gone << 32 | held;
 }
 
-/* ---- creation ------------------------------------------------------------- */
+/* ---- creation ------------------------------------------------------------ */
 
 static struct domain_config config;
 static struct domain *being_made;
@@ -97,6 +98,38 @@ TEST(each_check_of_domain_create)
     preempt_matrix(&(struct preempt_case){
         .begin = begin_create, .step = step_create, .end = finish,
         .by_itself = true, .one_in = 3 });
+}
+
+/* With an image, a command line and a module, which are copied. */
+static void begin_load(void)
+{
+    static const char text[3 * PAGE_SIZE] = "module";
+    static const struct boot_module modules[] = {
+        { "kernel", "", image, sizeof(image) },
+        { "module", "words", text, sizeof(text) } };
+    static bool is_done;
+
+    if (!is_done) {
+        make_image();
+        boot_module_register(&modules[0]);
+        boot_module_register(&modules[1]);
+        is_done = true;
+    }
+    begin_create();
+    config.superpages = false;
+    config.nr_ranges = 1;
+    config.ranges[0].nr = 300;
+    config.image = "kernel";
+    config.modules[0] = "module";
+    config.nr_modules = 1;
+    strcpy(config.cmdline, "some words");
+}
+
+TEST(each_check_of_loading_an_image)
+{
+    preempt_matrix(&(struct preempt_case){
+        .begin = begin_load, .step = step_create, .end = finish,
+        .one_in = 5 });
 }
 
 /* Its last pages are more than there are: all of it is undone. */
@@ -133,7 +166,7 @@ TEST(each_check_of_domain_populate)
         .reply = reply_gone });
 }
 
-/* ---- kills ---------------------------------------------------------------- */
+/* ---- kills --------------------------------------------------------------- */
 
 static int step_kill(struct work *w)
 {
@@ -235,7 +268,7 @@ TEST(each_check_of_evtchn_reset)
         .begin = begin_events, .step = step_events, .end = finish });
 }
 
-/* ---- forks ---------------------------------------------------------------- */
+/* ---- forks --------------------------------------------------------------- */
 
 static const struct fork_config fork_config = { .name = "child",
                                                 .id = DOMID_INVALID };
@@ -390,7 +423,7 @@ TEST(each_check_of_killing_a_fork_half_reset)
         .end = finish });
 }
 
-/* ---- audits of domains ---------------------------------------------------- */
+/* ---- audits of domains --------------------------------------------------- */
 
 static struct domain_audit domains;
 static struct share_base_audit base;
@@ -431,7 +464,7 @@ TEST(each_check_of_share_base_audit)
         .reply = reply_audit, .by_itself = true });
 }
 
-/* ---- a toolstack's calls -------------------------------------------------- */
+/* ---- a toolstack's calls ------------------------------------------------- */
 
 static struct xen_mem_sharing_op op;
 
