@@ -24,54 +24,62 @@ static uint64_t max_chain(const struct shadow *s)
 
 /* ---- chains ------------------------------------------------------------ */
 
-static void audit_chain(struct shadow_audit *a, struct shadow *s, gfn_t gfn,
-                        head_ref_t head, uint64_t *count)
+static void audit_on_chain(struct shadow_audit *a, struct shadow *s,
+                           gfn_t gfn, spte_ref_t ref)
 {
-    unsigned bad = spte_rmap_audit(head, max_chain(s), count);
     struct p2m_entry e = p2m_lookup(s->p2m, gfn);
     unsigned rights = p2m_rights(e.type, e.tracking);
-    struct spte_iter it;
+    uint64_t spte = *spte_at(ref);
 
-    a->bad += bad;
-    if (bad != 0) {
-        return;                 /* not to be walked */
+    if ((spte & SPTE_P) == 0 || page_of(ref)->role.level != 1 ||
+        !mfn_eq(spte_mfn(spte), e.mfn) || (rights & P2M_R) == 0) {
+        VIOLATION(a, "H5: spte %x = %lx is on the chain of gfn %lx, which "
+                  "has mfn %lx", ref, spte, gfn.n, e.mfn.n);
     }
-    a->on_chains += *count;
-    for (spte_ref_t ref = spte_rmap_first(&it, head); ref != 0;
-         ref = spte_rmap_next(&it)) {
-        uint64_t spte = *spte_at(ref);
+    if ((spte & SPTE_W) == 0) {
+        return;
+    }
+    if ((rights & P2M_W) == 0) {
+        VIOLATION(a, "H7: spte %x writes to gfn %lx, of type %s", ref, gfn.n,
+                  p2m_type_name(e.type));
+    }
+    if (is_table_in_sync(s, gfn)) {
+        VIOLATION(a, "H7: spte %x writes to gfn %lx, a table in sync", ref,
+                  gfn.n);
+    }
+}
 
-        if ((spte & SPTE_P) == 0 || page_of(ref)->role.level != 1 ||
-            !mfn_eq(spte_mfn(spte), e.mfn) || (rights & P2M_R) == 0) {
-            VIOLATION(a, "H5: spte %x = %lx is on the chain of gfn %lx, "
-                      "which has mfn %lx", ref, spte, gfn.n, e.mfn.n);
-        }
-        if ((spte & SPTE_W) == 0) {
-            continue;
-        }
-        if ((rights & P2M_W) == 0) {
-            VIOLATION(a, "H7: spte %x writes to gfn %lx, of type %s", ref,
-                      gfn.n, p2m_type_name(e.type));
-        }
-        if (is_table_in_sync(s, gfn)) {
-            VIOLATION(a, "H7: spte %x writes to gfn %lx, a table in sync",
-                      ref, gfn.n);
-        }
-    }
+/* A chain that is broken is followed no further, and its sum not asked. */
+static void end_chain(struct shadow_audit *a)
+{
+    a->bad += a->chain.bad;
+    a->chain = (struct spte_rmap_audit){ 0 };
 }
 
 static int audit_chains(struct shadow_audit *a, struct shadow *s,
                         struct work *w)
 {
     for (;;) {
-        uint64_t count, g = heads_next(s, a->cursor);
+        uint64_t g = a->chain.is_begun ? a->cursor : heads_next(s, a->cursor);
+        head_ref_t head;
+        spte_ref_t ref;
 
         if (g == UINT64_MAX) {
             return 0;
         }
-        a->cursor = g + 1;
-        audit_chain(a, s, GFN(g), heads_find(s, GFN(g)), &count);
-        if (work_spend(w, 80 + (int64_t)count * 60)) {
+        a->cursor = g;
+        head = heads_find(s, GFN(g));
+        while ((ref = spte_rmap_audit_next(&a->chain, head,
+                                           max_chain(s))) != 0) {
+            a->on_chains++;
+            audit_on_chain(a, s, GFN(g), ref);
+            if (work_spend(w, 120)) {
+                return -ERESTART;
+            }
+        }
+        end_chain(a);
+        a->cursor++;
+        if (work_spend(w, 60)) {
             return -ERESTART;
         }
     }
@@ -79,21 +87,15 @@ static int audit_chains(struct shadow_audit *a, struct shadow *s,
 
 /* ---- pages ------------------------------------------------------------- */
 
-static void audit_parents(struct shadow_audit *a, struct shadow *s,
-                          const struct shadow_page *sp)
+static int audit_parents(struct shadow_audit *a, struct shadow *s,
+                         const struct shadow_page *sp, struct work *w)
 {
     head_ref_t head = spte_head_ref(&sp->parents);
-    struct spte_iter it;
-    uint64_t count;
-    unsigned bad = spte_rmap_audit(head, max_chain(s), &count);
+    spte_ref_t ref;
 
-    a->bad += bad;
-    if (bad != 0) {
-        return;
-    }
-    a->on_parents += count;
-    for (spte_ref_t ref = spte_rmap_first(&it, head); ref != 0;
-         ref = spte_rmap_next(&it)) {
+    while ((ref = spte_rmap_audit_next(&a->chain, head,
+                                       max_chain(s))) != 0) {
+        a->on_parents++;
         if ((*spte_at(ref) & SPTE_P) == 0 ||
             !mfn_eq(spte_mfn(*spte_at(ref)), page_mfn(sp)) ||
             page_of(ref)->role.level != sp->role.level + 1u) {
@@ -101,7 +103,12 @@ static void audit_parents(struct shadow_audit *a, struct shadow *s,
                       "page at mfn %lx", ref, *spte_at(ref),
                       page_mfn(sp).n);
         }
+        if (work_spend(w, 60)) {
+            return -ERESTART;
+        }
     }
+    end_chain(a);
+    return 0;
 }
 
 static void audit_page(struct shadow_audit *a, struct shadow *s,
@@ -115,6 +122,7 @@ static void audit_page(struct shadow_audit *a, struct shadow *s,
     }
     *(sp->role.level == 1 ? &a->present : &a->linked) += n;
     a->pages++;
+    a->unsync += sp->unsync;
     if (n != sp->nr_present) {
         VIOLATION(a, "H9: the page at mfn %lx has %u sptes, counts %u",
                   page_mfn(sp).n, n, sp->nr_present);
@@ -131,7 +139,6 @@ static void audit_page(struct shadow_audit *a, struct shadow *s,
         VIOLATION(a, "H9: the page at mfn %lx, pinned %u times, is on the "
                   "wrong list", page_mfn(sp).n, sp->pins);
     }
-    audit_parents(a, s, sp);
 }
 
 static bool is_spte_right(const struct shadow *s,
@@ -188,12 +195,17 @@ static int audit_list(struct shadow_audit *a, struct shadow *s,
         if (a->page == NULL) {
             audit_page(a, s, sp);
             a->page = sp;
-            a->slot = has_to_agree(sp) ? 0 : SPTES_PER_PAGE;
+            a->slot = 0;
+            a->has_parents = true;
             if (work_spend(w, 3500)) {
                 return -ERESTART;
             }
         }
-        err = audit_sptes(a, s, sp, w);
+        err = a->has_parents ? audit_parents(a, s, sp, w) : 0;
+        if (err == 0) {
+            a->has_parents = false;
+            err = has_to_agree(sp) ? audit_sptes(a, s, sp, w) : 0;
+        }
         if (err != 0) {
             return err;
         }
@@ -214,6 +226,10 @@ static void audit_sums(struct shadow_audit *a, const struct shadow *s)
     if (a->on_parents != a->linked) {
         VIOLATION(a, "H6: %lu links on chains of parents, %lu present",
                   a->on_parents, a->linked);
+    }
+    if (a->unsync != s->nr_unsync) {
+        VIOLATION(a, "H9: %lu pages out of sync, %u counted", a->unsync,
+                  s->nr_unsync);
     }
     if (a->pages != s->nr_pages) {
         VIOLATION(a, "H9: %lu pages on lists, %u counted", a->pages,

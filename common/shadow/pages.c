@@ -83,6 +83,8 @@ void page_clear(struct shadow *s, struct shadow_page *sp, spte_ref_t ref)
     spte_write(ref, 0);
     spte_rmap_remove(ref);
     sp->nr_present--;
+    atomic_store_explicit(&s->stats.zaps, s->stats.zaps + 1,
+                          memory_order_relaxed);
     s->changes++;
 }
 
@@ -111,6 +113,8 @@ unsigned page_drop(struct shadow *s, struct shadow_page *sp)
 
     ASSERT(!sp->dead && err == 0);
     hash_remove(sp);
+    s->nr_live[sp->role.level - 1]--;
+    s->nr_unsync -= sp->unsync;
     list_remove(&sp->unsync_link);
     sp->unsync = false;
     sp->next = 0;
@@ -259,6 +263,7 @@ int page_create(struct shadow *s, gfn_t gfn, union shadow_role role,
     sp->role = role;
     sp->mfn = role.direct ? MFN_INVALID : page_table_mfn(s, gfn);
     hash_insert(s, sp);
+    s->nr_live[role.level - 1]++;
     list_append(&s->lru, &sp->link);
     s->nr_pages++;
     s->changes++;

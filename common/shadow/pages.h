@@ -90,6 +90,8 @@ struct shadow {
     bool tlbs_dirty;            /* some CPU may write where no spte says so */
     unsigned nr_pages;          /* shadow pages of any state, no tops */
     unsigned nr_tops;
+    unsigned nr_live[4];        /* by level - 1; tops are not live */
+    unsigned nr_unsync;
     unsigned nr_heads;          /* pages of the radix and of heads */
     uint64_t changes;           /* for the audit */
     uint64_t cursor;            /* of destroy */

@@ -91,6 +91,7 @@ void let_unsync(struct shadow *s, gfn_t gfn)
         sp->next = 0;           /* what was compared may change again */
         if (!sp->unsync) {
             sp->unsync = true;
+            s->nr_unsync++;
             list_append(sp->role.level == 1 ? &s->unsync_leaves
                                             : &s->unsync_upper,
                         &sp->unsync_link);

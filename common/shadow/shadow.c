@@ -135,3 +135,18 @@ uint64_t shadow_bytes(const struct shadow *s)
            s->nr_heads * PAGE_SIZE + sizeof(*s) +
            (sizeof(*s->hash) << s->hash_bits);
 }
+
+void shadow_info(struct shadow *s, struct shadow_info *info)
+{
+    spin_lock(&s->lock);
+    *info = (struct shadow_info){
+        .limit = s->limit, .pages = shadow_nr_pages(s),
+        .unsync = s->nr_unsync, .bytes = shadow_bytes(s),
+        .dying = shadow_nr_pages(s),
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(info->by_level); i++) {
+        info->by_level[i] = s->nr_live[i];
+        info->dying -= s->nr_live[i];
+    }
+    spin_unlock(&s->lock);
+}

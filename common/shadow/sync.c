@@ -270,6 +270,7 @@ static int sync_page(struct shadow *s, struct shadow_page *sp,
     }
     sp->next = 0;
     sp->unsync = false;
+    s->nr_unsync--;
     list_remove(&sp->unsync_link);
     s->stats.syncs++;
     s->changes++;

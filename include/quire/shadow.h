@@ -60,6 +60,7 @@ struct shadow_stats {
     _Atomic uint64_t unsyncs;       /* tables let go out of sync */
     _Atomic uint64_t syncs;         /* and looked at again */
     _Atomic uint64_t reclaims;      /* pages taken back to make room */
+    _Atomic uint64_t zaps;          /* sptes and links emptied again */
     _Atomic uint64_t flushes;       /* of every CPU, for a shadow's sake */
 };
 
@@ -125,14 +126,26 @@ unsigned shadow_nr_pages(const struct shadow *s);
 /** shadow_bytes() - pages, links, heads, records. */
 uint64_t shadow_bytes(const struct shadow *s);
 
+/* What a shadow has now. */
+struct shadow_info {
+    unsigned limit, pages;          /* of the pool; in use, as above */
+    unsigned by_level[4];           /* live ones: [0] maps pages */
+    unsigned unsync;                /* tables that the guest may write */
+    unsigned dying;                 /* on the way out, not emptied yet */
+    uint64_t bytes;
+};
+/** shadow_info() - in one go: a moment's truth. */
+void shadow_info(struct shadow *s, struct shadow_info *info);
+
 struct shadow_audit {
     unsigned bad;               /* violations */
     /* private to audit.c */
-    bool is_begun;
+    bool is_begun, has_parents;
     unsigned pass, restarts, slot;
     const struct shadow_page *page;
+    struct spte_rmap_audit chain;
     uint64_t cursor, changes, pages, on_chains, present, on_parents,
-             linked;
+             linked, unsync;
 };
 /**
  * shadow_audit_run() - H1 to H4: each chain is whole (spte_rmap_audit());

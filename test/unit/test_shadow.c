@@ -355,6 +355,30 @@ TEST(end_in_slices)
     test_p2m_all_gone();
 }
 
+TEST(the_numbers)
+{
+    struct shadow_info i;
+    struct frame *table;
+
+    begin();
+    CHECK_EQ(access(0x2000, PF_W), SHADOW_RETRY);
+    let_write(PT);
+    shadow_info(s, &i);
+    CHECK(i.limit == SHADOW_PAGES_MIN && i.pages == 4 && i.unsync == 1);
+    CHECK(i.by_level[0] == 1 && i.by_level[3] == 1 && i.dying == 0);
+    CHECK(i.bytes > 4 * 2 * PAGE_SIZE);
+    CHECK_EQ(shadow_stats(s)->zaps, 0);
+    *word(PT, 2) = 0;
+    load();
+    CHECK_EQ(shadow_stats(s)->zaps, 1);
+    table = mfn_to_frame(mfn_of(PT));
+    CHECK_EQ(test_p2m_set(p, PT, MFN_INVALID, 0, p2m_invalid), 0);
+    frame_put_allocated(table);
+    shadow_info(s, &i);
+    CHECK(i.pages == 4 && i.by_level[0] == 0 && i.dying == 1);
+    finish();
+}
+
 /* ---- the audit can fail ------------------------------------------------- */
 
 static uint64_t *leaf_spte(gva_t gva)
@@ -422,6 +446,9 @@ TEST(each_invariant_can_fail)
     leaf->unsync = true;
     CHECK(shadow_audit(s) != 0);
     leaf->unsync = false;
+    s->nr_unsync++;
+    CHECK(shadow_audit(s) != 0);
+    s->nr_unsync--;
     s->nr_pages++;
     CHECK(shadow_audit(s) != 0);
     s->nr_pages--;
@@ -447,6 +474,7 @@ TEST(the_audit_in_slices)
         struct work w = WORK_INIT;
 
         err = shadow_audit_run(&a, s, &w);
+        CHECK(w.left > -3600);
         if (++n == 5) {         /* a change meanwhile: it starts again */
             *word(PT, 0) = DATA << 12 | E_P;
             shadow_written(s, GFN(PT));
