@@ -23,6 +23,7 @@ static void begin(void)
         "add-physmap a 0 b 4096 count=70",
         "fork b name=f", "pause f", "write f gpa=0x3000 data=55",
         "depopulate f gfn=4100 count=10",
+        "kill-trace reset=1",       /* times, of earlier machines */
     };
 
     control_boot(4096, 1, NULL);
@@ -151,7 +152,7 @@ TEST(each_check_of_commands_on_the_machine)
 {
     static const char *const lines[] = {
         "help", "help create", "version", "modules", "memory", "latency",
-        "loglevel", "events", "jobs", "audit", "sleep ms=0",
+        "loglevel", "events", "jobs", "kill-trace", "audit", "sleep ms=0",
         "scan", "scan-domain a on",
         "bench-rmap form=hash256 n=300 order=random",
         "bench-spte-rmap n=40 order=random",

@@ -181,7 +181,7 @@ static int step_kill(struct work *w)
 }
 
 /* Shared, private, far apart, in a superpage, held by somebody; channels. */
-static void begin_kill(void)
+static void begin_kill_on(bool is_shadow)
 {
     evtchn_port_t port;
     uint64_t done = 0;
@@ -191,6 +191,7 @@ static void begin_kill(void)
 
     c.nr_ranges = 4;
     c.nr_vcpus = 2;
+    c.shadow = is_shadow;
     c.superpages = true;
     c.max_pages = 2000;
     c.ranges[1] = (struct domain_range){ GFN(1024), 512 };
@@ -210,6 +211,17 @@ static void begin_kill(void)
                                      &port), 0);
 }
 
+static void begin_kill(void)
+{
+    begin_kill_on(false);
+}
+
+static void begin_kill_shadow(void)
+{
+    begin_kill_on(true);
+    CHECK(atomic_load(&d->shadow) != NULL);
+}
+
 static void write_keep(unsigned i)
 {
     test_share_write(keep->p2m, i, 9000 + i);
@@ -219,6 +231,13 @@ TEST(each_check_of_domain_kill)
 {
     preempt_matrix(&(struct preempt_case){
         .begin = begin_kill, .step = step_kill, .other = write_keep,
+        .end = finish, .reply = reply_gone });
+}
+
+TEST(each_check_of_killing_a_domain_on_the_shadow)
+{
+    preempt_matrix(&(struct preempt_case){
+        .begin = begin_kill_shadow, .step = step_kill, .other = write_keep,
         .end = finish, .reply = reply_gone });
 }
 
