@@ -22,7 +22,7 @@ static struct {
 
 static const struct command *const tables[] = {
     commands_system, commands_job, commands_domain, commands_create,
-    commands_wait, commands_destroy, commands_kill_trace,
+    commands_wait, commands_destroy, commands_kill_trace, commands_shadow,
     commands_memory, commands_populate,
     commands_share, commands_merge, commands_stats, commands_audit,
     commands_debug,

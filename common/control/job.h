@@ -165,6 +165,7 @@ extern const struct command commands_create[];
 extern const struct command commands_wait[];
 extern const struct command commands_destroy[];
 extern const struct command commands_kill_trace[];
+extern const struct command commands_shadow[];
 extern const struct command commands_memory[];
 extern const struct command commands_populate[];
 extern const struct command commands_fork[];

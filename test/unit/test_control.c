@@ -455,6 +455,22 @@ TEST(sixteen_jobs_at_most)
     }
 }
 
+TEST(numbers_of_a_shadow)
+{
+    const char *reply;
+
+    boot();
+    ASK_OK("create name=n mem=1M paused=1");
+    ASK_FAILS("shadow n", "ENOENT", "nested paging");
+    ASK_OK("create name=s mem=1M paused=1 paging=shadow shadow_pages=100");
+    reply = ask("shadow s");
+    CHECK_EQ(field(reply, "limit"), 100);
+    CHECK_EQ(field(reply, "pages"), 0);
+    CHECK(strstr(reply, "\"by_level\":[0,0,0,0]") != NULL);
+    CHECK(field(reply, "bytes") > PAGE_SIZE);
+    ASK_OK("destroy all");
+}
+
 TEST(the_rest)
 {
     char line[64];
