@@ -16,6 +16,7 @@ import bench_latency
 import bench_numbers as numbers
 import bench_rmap
 import bench_share
+import bench_wakeup
 import run as run_command
 from bench_cell import Cell, Skip, measure
 from bench_tables import by_bench, text
@@ -30,11 +31,13 @@ SUITES = {
     "scan": bench_clones.scan_cells,
     "fork": bench_clones.fork_cells,
     "latency": bench_latency.latency_cells,
+    "wakeup": bench_wakeup.cells,
 }
 OPTIONS = {                     # who takes which
-    "sharers": ("destroy", "unshare", "rmap"), "pattern": ("destroy", "rmap"),
-    "rmap": ("destroy", "rmap"), "cpus": ("destroy",),
-    "frames": ("destroy",),
+    "sharers": ("destroy", "unshare", "rmap", "wakeup"),
+    "pattern": ("destroy", "rmap", "wakeup"),
+    "rmap": ("destroy", "rmap", "wakeup"), "cpus": ("destroy",),
+    "frames": ("destroy", "wakeup"),
 }
 DEFAULTS = {"sharers": "1k,10k,100k,1M", "pattern": "dense",
             "rmap": "adaptive", "frames": "one"}
@@ -93,7 +96,7 @@ def _options(args, what, **fixed):
                                    bench_destroy.FORMS),
         frames=numbers.parse_choices("--frames", chosen["frames"],
                                      bench_destroy.FRAMES),
-        cpus=int(chosen.get("cpus", 1)), known_commands=args.known_commands)
+        cpus=int(chosen.get("cpus", 1)), given=given | fixed, known_commands=args.known_commands)
 
 
 # `all`: what docs/performance.md shows, in (bench, options) groups.
@@ -113,7 +116,7 @@ EVERYTHING = [
     ("destroy", {"frames": "private,superpages", "sharers": "16k,131k"}),
     ("destroy", {"frames": "holes"}),
     ("destroy", {"sharers": "100k", "cpus": "4"}),
-    ("latency", {}),
+    ("latency", {}), ("wakeup", {}),
 ]
 
 # `small`: seconds, for test/bench/baseline.json.

@@ -75,6 +75,7 @@ GOALS = [
     goal("instructions_per_page", 1800, None, bench="scan",
          operation="rescan_unchanged"),
     goal(LONGEST, 20_000, None, bench="latency"),
+    goal("instructions_beyond_idle", 50_000, None, bench="wakeup"),
 ]
 
 

@@ -27,6 +27,11 @@ COLUMNS = {
              ("per dirty page", "instructions_per_dirty_page"),
              ("total", "instructions_total")],
     "latency": [("longest", "instructions_longest")],
+    "wakeup": [("beyond idle", "instructions_beyond_idle"),
+               ("worst", "instructions_worst"),
+               ("median", "instructions_median"),
+               ("worst idle", "instructions_worst_idle"),
+               ("wake-ups", "count_wakeups")],
     "host": [("per gfn", "nanoseconds_per_gfn"),
              ("cache misses per gfn", "count_cache_misses_per_gfn")],
 }
@@ -35,7 +40,8 @@ TITLES = {
     "its exit to the next VMRUN", "rmap": "The reverse map",
     "destroy": "Destroying a domain", "scan": "The scanner",
     "fork": "Forks", "latency": "The longest stretch without a preemption "
-    "point", "host": "common/ as a process on this host",
+    "point", "wakeup": "How late a sleeping guest is woken beside a kill",
+    "host": "common/ as a process on this host",
 }
 UNITS = {"host": "nanoseconds"}
 

@@ -170,6 +170,16 @@ static void schedule(struct sched_cpu *c, struct vcpu *v)
     sched_put_back(c, v, !is_over);
 }
 
+/* Under icount CPUs take turns, and a PAUSE ends one. Without it a CPU with
+ * nothing but tasks, or waiting for a grace period, keeps the others from what
+ * wakes them, until its next deadline. */
+static void let_others(void)
+{
+    if (arch_nr_cpus() > 1) {
+        arch_relax();
+    }
+}
+
 bool run_loop_once(void)
 {
     struct sched_cpu *c = &sched_cpus[arch_cpu()];
@@ -195,6 +205,7 @@ bool run_loop_once(void)
     if (task_run_one()) {
         is_busy = true;
         account(c, arch_now() - start, task_last_name(), 0);
+        let_others();
         if (task_is_pending() && arch_now() < c->task_turn_end) {
             return true;
         }
@@ -206,6 +217,7 @@ bool run_loop_once(void)
         schedule(c, v);
     } else {
         timer_set_slice(UINT64_MAX);
+        let_others();
     }
     /* Callbacks due after a grace period need passes to come round. */
     return is_busy || task_is_pending() || grace_nr_pending() != 0;
