@@ -301,6 +301,19 @@ void heap_free(void *p)
     magazine_set_len(m, n + 1);
 }
 
+void heap_free_many(void *const *p, unsigned n)
+{
+    spin_lock(&heap_lock);
+    for (unsigned i = 0; i < n; i++) {
+        struct slab *s = slab_of(p[i]);
+
+        BUG_ON(s->magic != SLAB_MAGIC || p[i] == s);
+        object_freed(p[i], heap_class_size[s->class]);
+        slab_give(p[i]);
+    }
+    spin_unlock(&heap_lock);
+}
+
 void heap_cache_drain(void)
 {
     struct magazine *m = magazines[arch_cpu()];

@@ -28,7 +28,7 @@
  */
 #define COST_OWN 85
 #define COST_SAME_FRAME 25
-#define COST_SHARED 220
+#define COST_SHARED 180
 #define COST_SUPERPAGE 5000
 #define COST_GROUP 150
 #define COST_TABLE 700

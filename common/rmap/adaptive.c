@@ -271,7 +271,6 @@ void rmap_adaptive_remove_pair(struct rmap *r, uint64_t key)
     if (is_inline(r)) {
         if (r->count == 1) {
             inline_remove_last(r, key);
-            r->count = 0;
             return;
         }
     } else if (is_array(r)) {

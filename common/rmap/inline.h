@@ -124,13 +124,14 @@ static inline void inline_remove(struct rmap *r, uint64_t group, uint64_t map)
     r->place |= (uint16_t)(turn << INLINE_SCAN_SHIFT);
 }
 
-/** inline_remove_last() - the same of the only one; r->count is the
- *  caller's. */
+/** inline_remove_last() - the same of the only one, by its key of the map's
+ *  kind; r->count, too. */
 static inline void inline_remove_last(struct rmap *r, uint64_t key)
 {
     BUG_ON(r->root != ((key >> RMAP_GROUP_SHIFT) << INLINE_GROUP_SHIFT |
                        (key & 63)));
     r->root = 0;
+    r->count = 0;
     r->place = 0;
 }
 

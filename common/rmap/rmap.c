@@ -21,8 +21,14 @@ static const struct rmap_ops *const forms[RMAP_NR_FORMS] = {
 struct rmap_usage rmap_usage[MAX_CPUS];
 static enum rmap_form boot_form;        /* (c) after boot */
 
-/* The form, shape and kind of groups that are called without a detour: this
- * one and pairs of two. */
+/* What is called without a detour, of form, shape and kind of groups: these,
+ * and pairs of two. */
+static bool is_one(const struct rmap *r)
+{
+    return r->count == 1 && r->shape == RMAP_INLINE &&
+           r->form == RMAP_ADAPTIVE;
+}
+
 static bool is_table(const struct rmap *r)
 {
     return r->shape == RMAP_TABLE;
@@ -189,6 +195,8 @@ void rmap_remove(struct rmap *r, struct rmap_pair p)
     }
     if (is_two(r)) {
         two_remove(r, key);
+    } else if (is_one(r)) {
+        inline_remove_last(r, key);
     } else if (likely(r->form == RMAP_ADAPTIVE)) {
         rmap_adaptive_remove_pair(r, key);
     } else {

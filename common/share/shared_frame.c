@@ -195,6 +195,23 @@ bool shared_frame_release_many(struct shared_frame *sf, uint32_t n)
     return last;
 }
 
+/* Those that nobody looks at go together. */
+static void put_retired(struct shared_frame *const *sf, unsigned nr)
+{
+    void *done[64];
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < nr; i++) {
+        if (likely(!is_shared_frame_watched(sf[i]) &&
+                   rmap_is_bare(&sf[i]->rmap))) {
+            done[n++] = sf[i];
+        } else {
+            shared_frame_put(sf[i]);
+        }
+    }
+    heap_free_many(done, n);
+}
+
 void shared_frames_retire(const mfn_t *mfn, uint64_t map)
 {
     struct shared_frame *sf[64];
@@ -202,23 +219,21 @@ void shared_frames_retire(const mfn_t *mfn, uint64_t map)
 
     spin_lock(&shared_frames_lock);
     for (uint64_t todo = map; todo != 0; todo &= todo - 1) {
-        struct frame *f = mfn_to_frame(mfn[__builtin_ctzll(todo)]);
-
-        sf[n] = f->user;
-        f->user = NULL;
+        sf[n] = mfn_to_frame(mfn[__builtin_ctzll(todo)])->user;
         list_remove(&sf[n]->link.link);
         n++;
     }
     share_count(&share_totals.frames, -(uint64_t)n);
     work_charge(COST_RETIRE * (int64_t)n);
     map = frame_free_group(DOMID_COW, mfn, map);
-    for (; unlikely(map != 0); map &= map - 1) {
-        frame_put_allocated(mfn_to_frame(mfn[__builtin_ctzll(map)]));
+    for (; unlikely(map != 0); map &= map - 1) {    /* held by others, too */
+        struct frame *f = mfn_to_frame(mfn[__builtin_ctzll(map)]);
+
+        f->user = NULL;
+        frame_put_allocated(f);
     }
     spin_unlock(&shared_frames_lock);
-    for (unsigned i = 0; i < n; i++) {
-        shared_frame_put(sf[i]);
-    }
+    put_retired(sf, n);
 }
 
 bool shared_frame_remove(struct shared_frame *sf, struct rmap_pair pair)

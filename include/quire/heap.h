@@ -15,6 +15,9 @@ void *must_check heap_alloc(size_t size);
 void *must_check heap_zalloc(size_t size);
 /** heap_free() - NULL is allowed. */
 void heap_free(void *p);
+/** heap_free_many() - @n objects of at most HEAP_SMALL_MAX bytes, straight to
+ *  their slabs under one lock: they are not wanted again soon. */
+void heap_free_many(void *const *p, unsigned n);
 
 /** heap_cache_drain() - give this CPU's cached objects back to their slabs,
  *  so that empty slabs become free frames. For idle CPUs; cheap if none. */

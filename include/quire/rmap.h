@@ -55,6 +55,11 @@ int must_check rmap_init_two(struct rmap *r, gfn_t gfn, domid_t one,
                              domid_t other);
 /** rmap_fini() - free what it holds; for an empty or abandoned map. */
 void rmap_fini(struct rmap *r);
+/** rmap_is_bare() - it is empty, and rmap_fini() would find nothing to do. */
+static inline bool rmap_is_bare(const struct rmap *r)
+{
+    return r->root == 0 && r->count == 0;
+}
 /** rmap_insert() - -ENOMEM: nothing changed. */
 int must_check rmap_insert(struct rmap *r, struct rmap_pair p);
 /** rmap_insert_kin() - @p, where there is a pair of the same gfn already, that

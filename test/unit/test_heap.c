@@ -52,6 +52,30 @@ TEST(every_size_is_usable_and_its_own)
     CHECK_EQ(mem_audit(), 0);
 }
 
+/* Of several sizes at once, none of which waits in a magazine. */
+TEST(many_objects_go_at_once)
+{
+    static void *p[300];
+    struct heap_stats s;
+
+    host_machine_init(1 << 12, 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(p); i++) {
+        p[i] = heap_alloc(i % 3 == 0 ? 64 : i % 3 * 500);
+        CHECK(p[i] != NULL);
+    }
+    heap_cache_drain();
+    heap_free_many(p, 0);
+    heap_free_many(p + 100, 100);
+    CHECK_EQ(heap_audit(), 0);
+    heap_stats_get(&s);
+    CHECK_EQ(s.objects, 200);
+    heap_free_many(p, 100);
+    heap_free_many(p + 200, 100);
+    CHECK_EQ(heap_frames(), 0);
+    CHECK_EQ(heap_audit(), 0);
+    CHECK_EQ(mem_audit(), 0);
+}
+
 TEST(large_objects_are_whole_frames)
 {
     static const size_t sizes[] = { 2017, 4096, 4097, 8192, 8193, 100000 };

@@ -2,6 +2,8 @@
  * frame that comes again, last sharers and others beside each other. */
 #include "test_share.h"
 
+#include "../../common/share/shared_frame.h"
+
 static struct p2m *a, *b, *c;
 
 static void setup(void)
@@ -67,6 +69,24 @@ TEST(one_group_of_all_kinds)
     CHECK_EQ(owner_get(DOMID_COW)->pages, pages - 4);
     CHECK(test_gfn_is(c, 500, 100));
     test_share_audit_all();
+    test_share_kill(c);
+    test_share_all_gone();
+}
+
+/* Who has looked a record up finds it dead, not gone. */
+TEST(a_watched_record_stays)
+{
+    struct shared_frame *sf;
+
+    setup();
+    populate_group();
+    sf = mfn_to_frame(p2m_lookup(b, GFN(130)).mfn)->user;
+    shared_frame_get(sf);
+    test_share_kill(b);
+    CHECK_EQ(sf->link.handle, 0);
+    CHECK_EQ(rmap_count(&sf->rmap), 0);
+    test_share_audit_all();
+    shared_frame_put(sf);
     test_share_kill(c);
     test_share_all_gone();
 }
