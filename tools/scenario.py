@@ -26,6 +26,8 @@ STEP_KEYS = {"say", "run", "each", "expect", "save", "table", "fails",
 TABLES = {"shared": ("stats", "join"), "written": ("stats", "join"),
           "destroyed": ("destroy", "join")}
 EXPANDED_MAX = 100_000
+# The variable that every scenario has: what its domains run on.
+PAGING = ("nested", "shadow")
 
 
 @dataclasses.dataclass
@@ -135,6 +137,15 @@ def _word(command):
     return command.removeprefix("-").split()[:1]
 
 
+def _with_paging(command, paging):
+    """Domains are created with the scenario's kind of paging, unless the
+    command says another."""
+    if _word(command) != ["create"] or paging == PAGING[0] or \
+            " paging=" in command:
+        return command
+    return f"{command} paging={paging}"
+
+
 def _check_table(where, kind, commands):
     if kind not in TABLES:
         raise UserError(f"{where}: table: one of {', '.join(sorted(TABLES))}")
@@ -173,7 +184,8 @@ def _expand(number, table, variables):
             last = command is commands[-1]
             conditions = [_fill(where, e, names) for e in expect] \
                 if last else []
-            text = _fill(where, command, names)
+            text = _with_paging(_fill(where, command, names),
+                                names["paging"])
             steps.append(Step(
                 command=text.removeprefix("-"),
                 may_fail=text.startswith("-"),
@@ -204,7 +216,7 @@ def _build(name, table, overrides):
     _check_keys("the file", table, KEYS)
     machine = table.get("machine", {})
     _check_keys("[machine]", machine, MACHINE_KEYS)
-    variables = dict(table.get("vars", {}))
+    variables = {"paging": PAGING[0]} | table.get("vars", {})
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or key not in variables:
@@ -215,6 +227,9 @@ def _build(name, table, overrides):
         value = variables.get(key)
         if not isinstance(value, int) or not low <= value <= high:
             raise UserError(f"{key}={value}: a number from {low} to {high}")
+    if variables["paging"] not in PAGING:
+        raise UserError(f"paging={variables['paging']}: one of "
+                        f"{', '.join(PAGING)}")
     steps = []
     for number, step in enumerate(table.get("step", []), 1):
         steps += _expand(number, step, variables)

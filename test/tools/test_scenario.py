@@ -65,6 +65,15 @@ def overrides():
 
 
 @case
+def paging_of_all_domains():
+    text = '[[step]]\nrun = ["create a", "create b paging=nested", "info a"]\n'
+    check([x.command for x in load(text, ["paging=shadow"]).steps] ==
+          ["create a paging=shadow", "create b paging=nested", "info a"])
+    check(load(text).steps[0].command == "create a")
+    refused(text, "one of nested, shadow", ["paging=none"])
+
+
+@case
 def refused_files():
     refused("nonsense", "x.toml")
     refused('title = "t"', "no [[step]]")
