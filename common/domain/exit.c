@@ -11,6 +11,7 @@
 #include <quire/panic.h>
 
 #include "policy.h"
+#include "sharing_op.h"
 
 static void nothing(struct vcpu *v, struct vcpu_exit *e)
 {
@@ -23,6 +24,7 @@ void vcpu_go_down(struct vcpu *v)
     struct domain *d = v->domain;
 
     vcpu_set_online(v, false);
+    sharing_stop(d);
     for (unsigned i = 0; i < d->nr_vcpus; i++) {
         if (atomic_load(&d->vcpus[i]->online)) {
             return;

@@ -133,6 +133,9 @@ static int deschedule(struct domain *d)
  * domains, whom this one's death must not concern. */
 static int drop_calls(struct domain *d, struct work *w)
 {
+    if (sharing_stop_is_busy(d)) {
+        return -ERESTART;
+    }
     for (unsigned i = 0; i < d->nr_vcpus; i++) {
         if (sharing_op_abort(d->vcpus[i], w) != 0) {
             return -ERESTART;

@@ -5,9 +5,10 @@
  * -ERESTART, the guest stays on its VMMCALL, and the same call goes on from
  * the cursor that its vCPU holds meanwhile (vcpu->sharing). The cursor counts
  * a reference to each domain it names. A vCPU that comes back with another
- * operation gives the first one up; so does the kill of its domain.
+ * operation gives the first one up; so does its going down, the end of its
+ * domain, and the kill.
  * Locks: none; a vCPU's cursor belongs to the CPU that handles its exit, or to
- * the kill once it is descheduled.
+ * sharing_stop.c or the kill once it is descheduled.
  */
 #pragma once
 
@@ -31,6 +32,13 @@ int64_t sharing_op_run(struct vcpu *v, struct xen_mem_sharing_op *op,
  *  none. What was shared stays so; a fork in creation is undone, a reset
  *  finished. Preemptible. */
 int must_check sharing_op_abort(struct vcpu *v, struct work *w);
+
+/** sharing_stop() - a vCPU of @d has gone down, or all with @d: what it has
+ *  not finished is given up, soon. From anywhere outside @d's locks. */
+void sharing_stop(struct domain *d);
+/** sharing_stop_is_busy() - of a DYING @d: false, and then for good, once
+ *  nobody is in the middle of that. */
+bool sharing_stop_is_busy(const struct domain *d);
 
 /**
  * sharing_op_target() - a reference to domain @id for a privileged @caller to

@@ -14,6 +14,7 @@
 #include <quire/print.h>
 
 #include "domain_life.h"
+#include "sharing_op.h"
 
 void domain_pause_vcpus(struct domain *d)
 {
@@ -116,6 +117,7 @@ void domain_shutdown(struct domain *d, enum shutdown_code code)
     bool is_new = stop(d, code);
     spin_unlock(&d->lock);
     if (is_new) {
+        sharing_stop(d);
         console_flush(d);
         log_info("d%u has shut down (code %d)", d->id, (int)code);
         tell(d, NOTICE_SHUTDOWN, (uint64_t)code);
@@ -152,6 +154,7 @@ void domain_crash(struct domain *d, const char *fmt, ...)
     }
     spin_unlock(&d->lock);
     if (is_new) {
+        sharing_stop(d);
         console_flush(d);
         log_error("d%u crashed: %s", d->id, reason);
         tell(d, NOTICE_CRASH, 0);

@@ -73,6 +73,15 @@ enum kill_stage { KILL_NONE, KILL_DESCHEDULE, KILL_SHADOW, KILL_CALLS,
                   KILL_EVENTS, KILL_RAM, KILL_FORK, KILL_VCPUS, KILL_TABLES,
                   KILL_DONE };
 
+/* Gives up what vCPUs that have stopped were in the middle of. */
+struct sharing_stop {
+    struct task task;
+    _Atomic bool asked, queued; /* (a) a vCPU has stopped; there is a task */
+    _Atomic bool busy;          /* (a) it is in a slice */
+    bool is_held;               /* task: the vCPU @next has one pause more */
+    unsigned next;              /* task: which vCPU */
+};
+
 struct domain_build;                    /* build.h: state of a creation */
 struct domain_fork;                     /* fork.h: what a fork began with */
 
@@ -105,6 +114,7 @@ struct domain {
     /* What its hypercalls set up. */
     struct evtchn_domain *events;       /* (c) */
     _Atomic unsigned nr_pausing;        /* (a) calls of its that stop others */
+    struct sharing_stop sharing_stop;
     gfn_t shared_gfn;                   /* [domain] of shared_info, or INVALID */
     uint64_t params[HVM_NR_PARAMS];     /* [domain] */
     char line[256 + 3];                 /* [domain] console line so far; an
