@@ -67,11 +67,10 @@ static void drop_singles(struct domain *d, const struct p2m_group *g)
     }
 }
 
-/* The parts of a superpage: one block again, if all of them are free. */
-static void drop_superpage(struct domain *d, const struct p2m_group *g)
+/* Frames in a row: one block again, if all of them are free. */
+static void drop_run(struct domain *d, struct frame *f, unsigned nr)
 {
-    struct frame *f = mfn_to_frame(g->mfn[0]);
-    unsigned nr = 1u << g->order, n = 0;
+    unsigned n = 0;
 
     while (n < nr) {
         n += frame_free_run(d->id, f + n, nr - n);
@@ -101,7 +100,9 @@ static void drop_group(struct p2m *p, const struct p2m_group *g)
     case p2m_ram_rw:
     case p2m_ram_ro:
         if (g->order != P2M_ORDER_4K) {
-            drop_superpage(d, g);
+            drop_run(d, mfn_to_frame(g->mfn[0]), 1u << g->order);
+        } else if (g->form == P2M_RUN) {
+            drop_run(d, mfn_to_frame(g->mfn[0]), bits_count(g->map));
         } else {
             drop_singles(d, g);
         }

@@ -179,8 +179,10 @@ void buddy_give(struct frame *f, unsigned order)
 }
 
 /*
- * The smallest blocks first, whole if they fit: big ones stay big. The frames
- * of a block come last to first, since the caller's stack turns them round.
+ * The smallest blocks first, whole if they fit: big ones stay big, and none
+ * is cut for the sake of the last few, which would leave crumbs to every
+ * caller after. The frames of a block come last to first, since the caller's
+ * stack turns them round.
  */
 unsigned buddy_take_singles(struct frame **out, unsigned n, uint64_t floor)
 {
@@ -191,8 +193,12 @@ unsigned buddy_take_singles(struct frame **out, unsigned n, uint64_t floor)
     while (got < n && nonempty != 0) {
         unsigned fits = 31 - (unsigned)__builtin_clz(n - got);
         unsigned order = MIN((unsigned)__builtin_ctz(nonempty), fits);
-        struct frame *f = take_locked(order);
+        struct frame *f;
 
+        if (got != 0 && !(nonempty & 1u << order)) {
+            break;
+        }
+        f = take_locked(order);
         for (unsigned i = 1u << order; i != 0; i--) {
             out[got++] = f + i - 1;
         }

@@ -74,8 +74,11 @@ unsigned frame_free_run(domid_t owner, struct frame *f, unsigned nr)
     struct frame_run run = { (uint32_t)frame_to_mfn(f).n, 0 };
     unsigned n = 0;
 
-    BUG_ON(frame_owner(f) != owner);
-    while (n < nr && let_go(f + n)) {
+    while (n < nr) {
+        BUG_ON(frame_owner(f + n) != owner);
+        if (!let_go(f + n)) {
+            break;
+        }
         n++;
     }
     run.nr = n;

@@ -99,7 +99,7 @@ static inline mfn_t npte_mfn(npte_t e)
     return (e & NPTE_MFN) == NPTE_MFN ? MFN_INVALID
                                       : MFN((e & NPTE_MFN) >> PAGE_SHIFT);
 }
-/* Of an entry known to name a table. */
+/* Of an entry known to name a table, or a 4K page. */
 static inline mfn_t npte_table_mfn(npte_t e)
 {
     return MFN((e & NPTE_MFN) >> PAGE_SHIFT);

@@ -7,13 +7,19 @@
  *                     one group: neighbours of one kind, taken out together
  *                     and handed to the drop in one call
  *
+ *     few entries     |...x....|..x.....| |.x......|   the tables leave the
+ *                         \________\________/          tree first, and what
+ *                     one group, too: scattered        they held is gathered
+ *
  * Occupied entries are found by the maps, so a hole costs nothing whatever
  * its size. No flush: the vCPUs are descheduled for good (no_users). A
  * superpage leaves the tree whole and is then dropped 2M at a time from
  * p->dropping, since a gigabyte may well be larger than a slice.
  *
  * How long a group's drop takes is known before it is taken: a group ends
- * where the slice would, so that no drop needs a check of its own.
+ * where the slice would, so that no drop needs a check of its own. But a run
+ * of the domain's own frames ends where its last frame ends an aligned block,
+ * at 64 at most: then the buddy has one block to take instead of a dozen.
  */
 #include "batch.h"
 
@@ -22,16 +28,33 @@
 
 /*
  * Units, measured (`./quire exec --icount`, destroy) with everything that the
- * drop does: one entry of our own, one more share of the frame before it, a
- * share of another frame; 2M at once; a group and a table. Long lists of
- * sharers cost more than this.
+ * drop does: one entry of our own, in a run, not in one; one more share of the
+ * frame before it, a share of another frame, one from far away; 2M at once; a
+ * group and a table. Long lists of sharers cost more than this.
  */
-#define COST_OWN 85
+#define COST_RUN 32
+#define COST_OWN 55
 #define COST_SAME_FRAME 25
 #define COST_SHARED 180
+#define COST_SCATTERED 230
 #define COST_SUPERPAGE 5000
 #define COST_GROUP 150
-#define COST_TABLE 700
+#define COST_TABLE 250
+#define COST_SPARSE 250
+
+#define SPARSE 16           /* entries of a table that are gathered */
+#define SCATTERED_MAX 32    /* gathered for one drop */
+#define RUN_MAX 64u         /* frames; a power of two */
+
+/* A call of p2m_relinquish(). */
+struct sweep {
+    struct p2m_batch b;
+    gfn_t *cursor;
+    p2m_drop_fn *drop;
+    struct work *w;
+    unsigned nr_scattered;      /* entries gathered in @g */
+    struct p2m_group g;
+};
 
 /* A leaf entry: its table, the table above that (NULL: it is the root), and
  * where. */
@@ -83,42 +106,57 @@ static bool find_next(struct p2m_table *root, uint64_t gfn, struct place *at)
     return gfn >> P2M_GFN_BITS == 0 && find_leaf(root, NULL, gfn, at);
 }
 
-static void take_superpage(struct p2m_batch *b, struct p2m_table *t,
-                           unsigned i, gfn_t *cursor)
+/* Hand over what has been gathered. */
+static void drop_scattered(struct sweep *s)
+{
+    struct p2m *p = s->b.p2m;
+    unsigned n = s->nr_scattered;
+
+    if (n != 0) {
+        s->g.map = UINT64_MAX >> (64 - n);
+        s->nr_scattered = 0;
+        counter_add(&p->count[s->g.type], -(uint64_t)n);
+        s->drop(p, &s->g);
+    }
+}
+
+static void take_superpage(struct sweep *s, struct p2m_table *t, unsigned i)
 {
     uint64_t nr = UINT64_C(1) << npt_order(t->level);
     uint64_t first = p2m_table_base(t).n + i * nr;
     npte_t e = p2m_table_write(t, i, 0);
+    struct p2m *p = s->b.p2m;
 
-    counter_add(&b->p2m->count[npte_type(e)], -nr);
-    p2m_batch_note(b, first, nr);
-    b->p2m->dropping.entry = e;
-    b->p2m->dropping.first = GFN(first);
-    b->p2m->dropping.end = GFN(first + nr);
-    *cursor = GFN(first);
+    counter_add(&p->count[npte_type(e)], -nr);
+    p2m_batch_note(&s->b, first, nr);
+    p->dropping.entry = e;
+    p->dropping.first = GFN(first);
+    p->dropping.end = GFN(first + nr);
+    *s->cursor = GFN(first);
 }
 
 /* Drop what is left of the superpage taken out. True: the slice is over. */
-static bool drop_superpage(struct p2m *p, gfn_t *cursor, p2m_drop_fn *drop,
-                           struct work *w)
+static bool drop_superpage(struct sweep *s)
 {
-    struct p2m_group g;
+    struct p2m *p = s->b.p2m;
+    struct p2m_group *g = &s->g;
     mfn_t first = npte_mfn(p->dropping.entry);
     bool over = false;
 
-    g.order = P2M_ORDER_2M;
-    g.map = 1;
-    g.type = npte_type(p->dropping.entry);
-    while (!over && cursor->n < p->dropping.end.n) {
-        g.first = *cursor;
-        g.mfn[0] = mfn_eq(first, MFN_INVALID) ? MFN_INVALID :
-                   mfn_add(first, cursor->n - p->dropping.first.n);
-        cursor->n += UINT64_C(1) << P2M_ORDER_2M;
-        drop(p, &g);
-        over = work_spend(w, mfn_eq(first, MFN_INVALID) ? COST_GROUP
-                                                        : COST_SUPERPAGE);
+    g->order = P2M_ORDER_2M;
+    g->form = P2M_NEIGHBOURS;
+    g->map = 1;
+    g->type = npte_type(p->dropping.entry);
+    while (!over && s->cursor->n < p->dropping.end.n) {
+        g->first = *s->cursor;
+        g->mfn[0] = mfn_eq(first, MFN_INVALID) ? MFN_INVALID :
+                    mfn_add(first, s->cursor->n - p->dropping.first.n);
+        s->cursor->n += UINT64_C(1) << P2M_ORDER_2M;
+        s->drop(p, g);
+        over = work_spend(s->w, mfn_eq(first, MFN_INVALID) ? COST_GROUP
+                                                           : COST_SUPERPAGE);
     }
-    if (cursor->n >= p->dropping.end.n) {
+    if (s->cursor->n >= p->dropping.end.n) {
         p->dropping.entry = 0;
     }
     return over;
@@ -135,6 +173,43 @@ static void mend_mfns(struct p2m_group *g)
             *mfn = MFN_INVALID;
         }
     }
+}
+
+static bool is_own(npte_t e)
+{
+    return npte_type(e) == p2m_ram_rw || npte_type(e) == p2m_ram_ro;
+}
+
+/*
+ * Take the entries from @i on as long as each is like the one before and on
+ * the frame after it. Returns how many: of one there is no run, nor of what is
+ * not the domain's own, and nothing was taken.
+ */
+static unsigned take_run(_Atomic npte_t *entries, unsigned i,
+                         struct p2m_group *g)
+{
+    npte_t first = atomic_load_explicit(&entries[i], memory_order_relaxed);
+    uint64_t mfn = npte_table_mfn(first).n;
+    unsigned max = MIN(RUN_MAX - (unsigned)mfn % RUN_MAX, NPT_ENTRIES - i);
+    npte_t e = first;
+    unsigned n = 0;
+
+    if (max == 1 || !is_own(first) ||
+        atomic_load_explicit(&entries[i + 1], memory_order_relaxed) !=
+            first + PAGE_SIZE) {
+        return 0;
+    }
+    do {
+        npte_store(&entries[i + n], 0);
+        n++;
+        e += PAGE_SIZE;
+    } while (n < max && atomic_load_explicit(&entries[i + n],
+                                             memory_order_relaxed) == e);
+    g->form = P2M_RUN;
+    g->type = npte_type(first);
+    g->mfn[0] = MFN(mfn);
+    g->map = UINT64_MAX >> (64 - n);
+    return n;
 }
 
 /*
@@ -165,13 +240,14 @@ static int64_t take_group(_Atomic npte_t *entries, uint64_t all,
         }
         last = e;
         npte_store(&entries[i], 0);
-        g->mfn[i] = MFN((e & NPTE_MFN) >> PAGE_SHIFT);
+        g->mfn[i] = npte_table_mfn(e);
         todo &= todo - 1;
         cost += step;
     } while (todo != 0 && cost < budget);
+    g->form = P2M_NEIGHBOURS;
     g->type = npte_type(first);
     g->map = all ^ todo;
-    if (!is_shared && g->type != p2m_ram_rw) {
+    if (!is_shared && !is_own(first)) {
         mend_mfns(g);
     }
     return cost;
@@ -184,92 +260,190 @@ static void note_group(struct p2m_batch *b, const struct p2m_group *g)
     }
 }
 
-/*
- * Drop a level 1 table from entry @i on. A word of the occupancy map is
- * written after its entries; meanwhile lockless readers find holes where it
- * promised entries, which they must expect anyway. True: the slice is over.
- */
-static bool drop_leaf(struct p2m_batch *b, struct p2m_table *t, unsigned i,
-                      gfn_t *cursor, p2m_drop_fn *drop, struct work *w)
+/* @nr entries from @i on are holes now. */
+static void clear_occupied(struct p2m_table *t, unsigned i, unsigned nr)
 {
-    struct p2m_group g;
-    struct p2m *p = b->p2m;
-    uint64_t base = p2m_table_base(t).n;
+    unsigned n;
+
+    for (; nr != 0; i += n, nr -= n) {
+        _Atomic uint64_t *word = &t->occupied[i / 64];
+
+        n = MIN(nr, 64 - i % 64);
+        atomic_store_explicit(word,
+            atomic_load_explicit(word, memory_order_relaxed) &
+            ~(UINT64_MAX >> (64 - n) << i % 64), memory_order_release);
+    }
+}
+
+/*
+ * Take what begins with entry @i of @t, which is no hole: a run, or what its
+ * word has like it. A word of the occupancy map is written after its entries;
+ * meanwhile lockless readers find holes where it promised entries, which they
+ * must expect anyway. Returns the cost; @end is where to go on.
+ */
+static int64_t take_at(struct sweep *s, struct p2m_table *t,
+                       _Atomic npte_t *entries, unsigned i, unsigned *end)
+{
+    struct p2m_group *g = &s->g;
+    unsigned n = take_run(entries, i, g), first = i & ~63u;
+    _Atomic uint64_t *word = &t->occupied[i / 64];
+    uint64_t all;
+    int64_t cost;
+
+    if (n != 0) {
+        g->first = gfn_add(p2m_table_base(t), i);
+        clear_occupied(t, i, n);
+        t->population -= (uint16_t)n;
+        counter_add(&s->b.p2m->count[g->type], -(uint64_t)n);
+        *end = i + n;
+        return COST_GROUP + n * COST_RUN;
+    }
+    all = atomic_load_explicit(word, memory_order_relaxed);
+    g->first = gfn_add(p2m_table_base(t), first);
+    cost = take_group(&entries[first], all & ~UINT64_C(0) << i % 64,
+                      s->w != NULL ? s->w->left : INT64_MAX, g);
+    n = bits_count(g->map);
+    atomic_store_explicit(word, all & ~g->map, memory_order_release);
+    t->population -= (uint16_t)n;
+    counter_add(&s->b.p2m->count[g->type], -(uint64_t)n);
+    *end = first + 64 - (unsigned)__builtin_clzll(g->map);
+    return cost;
+}
+
+/* Drop a level 1 table from entry @i on. True: the slice is over. */
+static bool drop_leaf(struct sweep *s, struct p2m_table *t, unsigned i)
+{
     _Atomic npte_t *entries = npt_map(t->mfn);
     bool over = false;
 
-    g.order = P2M_ORDER_4K;
-    while (i < NPT_ENTRIES && !over) {
-        _Atomic uint64_t *word = &t->occupied[i / 64];
-        uint64_t all = atomic_load_explicit(word, memory_order_relaxed);
-        uint64_t todo = all & ~UINT64_C(0) << i % 64;
-        unsigned first = i & ~63u, nr;
-        int64_t cost;
+    s->g.order = P2M_ORDER_4K;
+    while (!over && t->population != 0 &&
+           (i = p2m_table_next(t, i)) < NPT_ENTRIES) {
+        int64_t cost = take_at(s, t, entries, i, &i);
 
-        if (todo == 0) {
-            i = first + 64;
-            continue;
+        if (!list_is_empty(&s->b.p2m->listeners)) {
+            note_group(&s->b, &s->g);
         }
-        g.first = GFN(base + first);
-        cost = take_group(&entries[first], todo,
-                          w != NULL ? w->left : INT64_MAX, &g);
-        nr = bits_count(g.map);
-        atomic_store_explicit(word, all & ~g.map, memory_order_release);
-        t->population -= (uint16_t)nr;
-        counter_add(&p->count[g.type], -(uint64_t)nr);
-        if (!list_is_empty(&p->listeners)) {
-            note_group(b, &g);
-        }
-        i = first + 64 - (unsigned)__builtin_clzll(g.map);
-        cursor->n = base + i;
-        drop(p, &g);
-        over = work_spend(w, cost);
+        *s->cursor = gfn_add(p2m_table_base(t), i);
+        s->drop(s->b.p2m, &s->g);
+        over = work_spend(s->w, cost);
     }
     npt_unmap(entries);
     return over;
 }
 
+/* One more entry, of a table that has left the tree. */
+fast_path void gather(struct sweep *s, uint64_t gfn, npte_t e)
+{
+    struct p2m_group *g = &s->g;
+    enum p2m_type type = npte_type(e);
+    unsigned n = s->nr_scattered;
+    mfn_t mfn = npte_table_mfn(e);
+
+    if (unlikely(n == 0 || n == SCATTERED_MAX || type != g->type)) {
+        drop_scattered(s);
+        g->order = P2M_ORDER_4K;
+        g->form = P2M_SCATTERED;
+        g->type = type;
+        n = 0;
+    }
+    if (unlikely(mfn.n == NPTE_MFN >> PAGE_SHIFT)) {
+        mfn = MFN_INVALID;
+    }
+    g->gfn[n] = GFN(gfn);
+    g->mfn[n] = mfn;
+    s->nr_scattered = n + 1;
+}
+
+/*
+ * Empty a level 1 table of few entries, all of them after the cursor. It is
+ * out of the tree before it is read, so nothing in it need be written: what
+ * lockless readers still find there is a hint like any other. True: the slice
+ * is over.
+ */
+static bool drop_sparse(struct sweep *s, const struct place *at)
+{
+    struct p2m_table *t = at->table;
+    uint64_t base = p2m_table_base(t).n;
+    _Atomic npte_t *entries = npt_map(t->mfn);
+    unsigned left = t->population;
+    int64_t cost = COST_SPARSE + (int64_t)left * COST_SCATTERED;
+    bool over;
+
+    t->population = 0;
+    p2m_table_unlink(&s->b, at->up, npt_index(base, 2));
+    for (unsigned i = at->index & ~63u; left != 0; i += 64) {
+        uint64_t todo = atomic_load_explicit(&t->occupied[i / 64],
+                                             memory_order_relaxed);
+
+        for (; todo != 0; todo &= todo - 1) {
+            unsigned k = i + (unsigned)__builtin_ctzll(todo);
+
+            if (unlikely(!list_is_empty(&s->b.p2m->listeners))) {
+                p2m_batch_note(&s->b, base + k, 1);
+            }
+            gather(s, base + k, atomic_load_explicit(&entries[k],
+                                                     memory_order_relaxed));
+            left--;
+        }
+    }
+    npt_unmap(entries);
+    *s->cursor = GFN(base + NPT_ENTRIES);
+    over = work_spend(s->w, cost);
+    if (over) {
+        drop_scattered(s);
+    }
+    return over;
+}
+
 /* Drop what is at @at; a table left empty leaves the tree at once. True: the
  * slice is over. */
-static bool drop_at(struct p2m_batch *b, const struct place *at,
-                    gfn_t *cursor, p2m_drop_fn *drop, struct work *w)
+static bool drop_at(struct sweep *s, const struct place *at)
 {
     struct p2m_table *t = at->table;
     uint64_t base = p2m_table_base(t).n;
     bool over;
 
+    if (t->population <= SPARSE && t->level == 1 && s->cursor->n <= base) {
+        return drop_sparse(s, at);
+    }
+    drop_scattered(s);
     if (t->level == 1) {
-        over = drop_leaf(b, t, at->index, cursor, drop, w);
+        over = drop_leaf(s, t, at->index);
     } else {
-        take_superpage(b, t, at->index, cursor);
-        over = drop_superpage(b->p2m, cursor, drop, w);
+        take_superpage(s, t, at->index);
+        over = drop_superpage(s);
     }
     if (t->population == 0 && at->up != NULL) {
         if (t->level == 1) {
-            cursor->n = base + NPT_ENTRIES;
+            s->cursor->n = base + NPT_ENTRIES;
         }
-        p2m_table_unlink(b, at->up, npt_index(base, at->up->level));
+        p2m_table_unlink(&s->b, at->up, npt_index(base, at->up->level));
     }
-    return over | work_spend(w, COST_TABLE);
+    return over | work_spend(s->w, COST_TABLE);
 }
 
 int p2m_relinquish(struct p2m *p, gfn_t *cursor, p2m_drop_fn *drop,
                    struct work *w)
 {
     struct p2m_table *root = p2m_table_of(p->root);
+    struct sweep s;
     struct place at;
-    struct p2m_batch b;
     bool over = false, more;
 
     BUG_ON(!p->no_users);
-    p2m_batch_begin(&b, p);
+    p2m_batch_begin(&s.b, p);
+    s.cursor = cursor;
+    s.drop = drop;
+    s.w = w;
+    s.nr_scattered = 0;
     if (p->dropping.entry != 0) {
-        over = drop_superpage(p, cursor, drop, w);
+        over = drop_superpage(&s);
     }
     more = !over && cursor->n >> P2M_GFN_BITS == 0 &&
            find_leaf(root, NULL, cursor->n, &at);
     while (more && !over) {
-        over = drop_at(&b, &at, cursor, drop, w);
+        over = drop_at(&s, &at);
         if (!over && at.table->level == 1) {
             more = find_next(root, cursor->n, &at);
         } else if (!over) {
@@ -277,6 +451,7 @@ int p2m_relinquish(struct p2m *p, gfn_t *cursor, p2m_drop_fn *drop,
                    find_leaf(root, NULL, cursor->n, &at);
         }
     }
-    p2m_batch_end(&b);
+    drop_scattered(&s);
+    p2m_batch_end(&s.b);
     return over ? -ERESTART : 0;
 }

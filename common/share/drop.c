@@ -33,12 +33,19 @@ static uint64_t run_of(const struct p2m_group *g, uint64_t todo)
     return todo ^ left;
 }
 
-/* @run: two gfns or more of the group of 64 from @first on, on @sf, locked.
- * True: the last sharer was among them. */
-static bool drop_run(struct p2m *p, gfn_t first, uint64_t run,
+/* @run: two gfns or more of the group, on @sf, locked. True: the last sharer
+ * was among them. */
+static bool drop_run(struct p2m *p, const struct p2m_group *g, uint64_t run,
                      struct shared_frame *sf, struct frame *f)
 {
-    rmap_remove_group(&sf->rmap, p->owner, first.n / 64, run);
+    if (g->form == P2M_SCATTERED) {
+        for (uint64_t todo = run; todo != 0; todo &= todo - 1) {
+            rmap_remove(&sf->rmap, (struct rmap_pair){
+                            p->owner, g->gfn[first_of(todo)] });
+        }
+    } else {
+        rmap_remove_group(&sf->rmap, p->owner, g->first.n / 64, run);
+    }
     return shared_frame_leave(sf, f, bits_count(run));
 }
 
@@ -67,11 +74,11 @@ static uint64_t drop_all(struct p2m *p, const struct p2m_group *g)
         if (todo != 0 && mfn_eq(g->mfn[next], g->mfn[i])) {
             uint64_t run = run_of(g, todo | UINT64_C(1) << i);
 
-            is_last = drop_run(p, g->first, run, sf, f);
+            is_last = drop_run(p, g, run, sf, f);
             todo &= ~run;
             next = first_of(todo);
         } else {
-            is_last = drop_one(p, gfn_add(g->first, i), sf, f);
+            is_last = drop_one(p, p2m_group_gfn(g, (unsigned)i), sf, f);
         }
         if (is_last) {
             last |= UINT64_C(1) << i;
@@ -92,7 +99,8 @@ void share_drop_group(struct p2m *p, const struct p2m_group *g)
 {
     uint64_t last;
 
-    ASSERT(g->type == p2m_ram_shared && g->order == P2M_ORDER_4K);
+    ASSERT(g->type == p2m_ram_shared && g->order == P2M_ORDER_4K &&
+           g->form != P2M_RUN);
     last = drop_all(p, g);
     if (last != 0) {
         shared_frames_retire(g->mfn, last);

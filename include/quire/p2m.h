@@ -282,15 +282,36 @@ void asid_cpu_init(unsigned nr_asids);
 bool asid_assign(struct asid_slot *slot, const struct p2m *p,
                  uint64_t p2m_generation);
 
-/* Neighbours that p2m_relinquish() has taken out together: entry i of @map
- * mapped 2^@order gfns from @first + i, to mfn[i]. */
+/* How the entries of a group lie: entry i mapped 2^order gfns from ... */
+enum p2m_group_form {
+    P2M_NEIGHBOURS,     /* first + i on, to mfn[i] */
+    P2M_RUN,            /* first + i on, to mfn[0] + i */
+    P2M_SCATTERED,      /* gfn[i] on, to mfn[i] */
+};
+
+/* What p2m_relinquish() has taken out together: entry i for each bit of
+ * @map. Neighbours of 4K are in one stretch of 64 gfns. */
 struct p2m_group {
-    gfn_t first;                /* 4K entries: a multiple of 64 */
+    gfn_t first;                /* of neighbours: a multiple of 64 */
     unsigned order;
     enum p2m_type type;         /* of them all */
+    enum p2m_group_form form;
     uint64_t map;               /* never 0; a superpage is bit 0 */
     mfn_t mfn[64];              /* where map has a bit */
+    gfn_t gfn[64];              /* the same, if scattered */
 };
+
+static inline gfn_t p2m_group_gfn(const struct p2m_group *g, unsigned i)
+{
+    return g->form == P2M_SCATTERED
+               ? g->gfn[i] : gfn_add(g->first, (uint64_t)i << g->order);
+}
+
+static inline mfn_t p2m_group_mfn(const struct p2m_group *g, unsigned i)
+{
+    return g->form == P2M_RUN ? mfn_add(g->mfn[0], i) : g->mfn[i];
+}
+
 typedef void p2m_drop_fn(struct p2m *p, const struct p2m_group *g);
 
 /**

@@ -184,7 +184,9 @@ static void drop(struct p2m *p, const struct p2m_group *g)
         return;
     }
     for (uint64_t todo = g->map; todo != 0; todo &= todo - 1) {
-        frame_put_allocated(mfn_to_frame(g->mfn[__builtin_ctzll(todo)]));
+        unsigned i = (unsigned)__builtin_ctzll(todo);
+
+        frame_put_allocated(mfn_to_frame(p2m_group_mfn(g, i)));
     }
 }
 

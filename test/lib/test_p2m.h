@@ -59,9 +59,10 @@ static inline void test_drop_each(struct p2m *p, const struct p2m_group *g,
         struct p2m_entry e = { .type = g->type };
 
         for (uint64_t k = 0; k < UINT64_C(1) << g->order; k++) {
-            e.mfn = mfn_eq(g->mfn[i], MFN_INVALID) ? MFN_INVALID
-                                                   : mfn_add(g->mfn[i], k);
-            drop(p, gfn_add(g->first, ((uint64_t)i << g->order) + k), &e);
+            mfn_t mfn = p2m_group_mfn(g, i);
+
+            e.mfn = mfn_eq(mfn, MFN_INVALID) ? MFN_INVALID : mfn_add(mfn, k);
+            drop(p, gfn_add(p2m_group_gfn(g, i), k), &e);
         }
     }
 }

@@ -133,7 +133,8 @@ TEST(any_slicing_has_the_same_end)
 
         CHECK_EQ(d->kill.gfns, PAGES);
         CHECK_EQ(d->kill.preemptions, slices - 1);
-        CHECK(units[i] != 1 || slices > PAGES);
+        /* Every third page is of another kind, so runs are short. */
+        CHECK(units[i] != 1 || slices > PAGES / 2);
         CHECK(units[i] != INT64_MAX || slices == 1);
         CHECK(d->kill.longest <= d->kill.busy);
         CHECK(d->kill.busy <= d->kill.total);
@@ -183,7 +184,7 @@ TEST(preempted_at_every_check)
         test_settle();
         CHECK_EQ(audits(), 0);
     }
-    CHECK(checks > PAGES / 2);     /* every third page is of another kind */
+    CHECK(checks > PAGES / 2);
     test_kill(keep);
     test_settle();
     drain(NULL);

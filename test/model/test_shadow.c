@@ -680,7 +680,8 @@ static void drop(struct p2m *p, const struct p2m_group *g)
 {
     (void)p;
     for (uint64_t todo = g->map; todo != 0; todo &= todo - 1) {
-        struct frame *f = mfn_to_frame(g->mfn[__builtin_ctzll(todo)]);
+        unsigned i = (unsigned)__builtin_ctzll(todo);
+        struct frame *f = mfn_to_frame(p2m_group_mfn(g, i));
 
         if (frame_refs(f) == 1) {
             frame_put_allocated(f);

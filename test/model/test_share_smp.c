@@ -92,8 +92,12 @@ static void drop_group(struct p2m *p, const struct p2m_group *g)
 {
     if (g->type == p2m_ram_shared) {
         share_drop_group(p, g);
-    } else if (frame_free_group(p->owner, g->mfn, g->map) != 0) {
-        panic("gfn %lx: a frame is held by somebody else", g->first.n);
+        return;
+    }
+    for (uint64_t todo = g->map; todo != 0; todo &= todo - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(todo);
+
+        frame_put_allocated(mfn_to_frame(p2m_group_mfn(g, i)));
     }
 }
 

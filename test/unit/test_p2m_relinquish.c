@@ -22,10 +22,14 @@ static void drop_and_check(struct p2m *p, gfn_t gfn,
     test_drop(p, gfn, e);
 }
 
+static unsigned forms[3];
+
 static void drop_group_and_check(struct p2m *p, const struct p2m_group *g)
 {
     CHECK(g->map != 0);
-    CHECK(g->order != P2M_ORDER_4K || g->first.n % 64 == 0);
+    forms[g->form]++;
+    CHECK(g->order != P2M_ORDER_4K || g->form != P2M_NEIGHBOURS ||
+          g->first.n % 64 == 0);
     CHECK(g->order == P2M_ORDER_4K || g->map == 1);
     test_drop_each(p, g, drop_and_check);
 }
@@ -38,6 +42,13 @@ static struct p2m *mixed_map(void)
         (void)test_p2m_populate(p, g, 0);
     }
     (void)test_p2m_populate(p, 0x1000, P2M_ORDER_2M);
+    /* Far apart: two of a table, of two kinds in a few of them. */
+    for (uint64_t g = 0x20000; g < 0x28000; g += 256) {
+        (void)test_p2m_populate(p, g, 0);
+        if (g % 0x1000 == 0) {
+            CHECK_EQ(test_p2m_set(p, g + 1, MFN_INVALID, 0, p2m_pod), 0);
+        }
+    }
     (void)test_p2m_populate(p, UINT64_C(0xffffff000), 0);
     CHECK_EQ(test_p2m_set(p, 0x40000, MFN_INVALID, P2M_ORDER_1G, p2m_pod), 0);
     CHECK_EQ(test_p2m_set(p, 0x90000, MFN_INVALID, 0, p2m_mmio_dm), 0);
@@ -73,7 +84,8 @@ static unsigned relinquish(struct p2m *p, int64_t units)
         CHECK(err == 0 || promised_slice >= 1 || entries_of(p) == 0);
         /* At least 150 units a group, of a superpage's 512 at most. */
         CHECK(promised_slice <= ((uint64_t)units / 150 + 1) * 512);
-        CHECK(units != 1 || err == 0 || promised_slice == 1 ||
+        /* A run, a sparse table or 2M is not cut. */
+        CHECK(units != 1 || err == 0 || promised_slice <= 64 ||
               promised_slice == 512);
         CHECK_EQ(nr_locks_held(), 0);
         CHECK_EQ(dropped + entries_of(p) +
@@ -109,6 +121,9 @@ TEST(every_entry_once_whatever_the_slice)
         test_p2m_all_gone();
     }
     CHECK(before <= 2);
+    for (unsigned i = 0; i < ARRAY_SIZE(forms); i++) {
+        CHECK(forms[i] != 0);
+    }
 }
 
 TEST(what_lies_before_the_cursor_stays)

@@ -61,6 +61,23 @@ TEST(single_frames_coalesce)
     CHECK_EQ(mem_audit(), 0);
 }
 
+/* Small blocks at first, then whole batches, whatever was left over. */
+TEST(single_frames_come_in_rows)
+{
+    struct frame *last = NULL;
+    unsigned rows = 0;
+
+    host_machine_init(1 << 13, 1);
+    for (unsigned i = 0; i < 2048; i++) {
+        struct frame *f = page_alloc(0, FRAME_HEAP);
+
+        CHECK(f != NULL);
+        rows += f != last + 1;
+        last = f;
+    }
+    CHECK(rows <= 2048 / 32 + 16);
+}
+
 TEST(owned_blocks_are_given_back_one_by_one)
 {
     struct frame *f;
