@@ -16,6 +16,7 @@ import bench_latency
 import bench_numbers as numbers
 import bench_rmap
 import bench_share
+import bench_spte
 import bench_wakeup
 import run as run_command
 from bench_cell import Cell, Skip, measure
@@ -28,6 +29,7 @@ SUITES = {
     "unshare": bench_share.unshare_cells,
     "destroy": bench_destroy.cells,
     "rmap": bench_rmap.rmap_cells,
+    "spte-rmap": bench_spte.spte_cells,
     "scan": bench_clones.scan_cells,
     "fork": bench_clones.fork_cells,
     "latency": bench_latency.latency_cells,
@@ -116,7 +118,7 @@ EVERYTHING = [
     ("destroy", {"frames": "private,superpages", "sharers": "16k,131k"}),
     ("destroy", {"frames": "holes"}),
     ("destroy", {"sharers": "100k", "cpus": "4"}),
-    ("latency", {}), ("wakeup", {}),
+    ("spte-rmap", {}), ("latency", {}), ("wakeup", {}),
 ]
 
 # `small`: seconds, for test/bench/baseline.json.
@@ -131,8 +133,13 @@ GROUPS = {"all": EVERYTHING, "small": SMALL}
 def cells_of(args):
     if args.bench in SUITES:
         return SUITES[args.bench](_options(args, args.bench))
+    return cells_of_groups(args, GROUPS[args.bench])
+
+
+def cells_of_groups(args, groups):
+    """The cells of [(bench, options)]."""
     result = []
-    for name, fixed in GROUPS[args.bench]:
+    for name, fixed in groups:
         result += SUITES[name](_options(args, name, **fixed))
     return result
 
@@ -174,7 +181,7 @@ class Ticker:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _version(args):
+def ask_version(args):
     """What the machine says of itself; its commands."""
     cell = Cell("version", {}, [("version", "version"), ("help", "help")],
                 lambda replies: [replies], memory=64 << 20)
@@ -216,7 +223,7 @@ def bench(args):
     run_command.check_writable(args.json)
     if not args.no_build:
         build()
-    version = _version(args)
+    version = ask_version(args)
     rows = measure_all(cells_of(args), args.timeout)
     for name, part in by_bench(rows).items():
         print("\n".join(text(name, part)), end="\n\n")

@@ -25,6 +25,11 @@ def _destroy(at_most, xen, **match):
                 **match)
 
 
+def _links(phase, at_most):
+    return goal(f"instructions_{phase}_mean", at_most, None,
+                bench="spte-rmap", form="sibling")
+
+
 def _rmap(phase):
     return goal(f"instructions_{phase}_mean", 120, None, bench="rmap",
                 rmap="adaptive")
@@ -47,6 +52,7 @@ GOALS = [
     goal(MEAN, 1800, 9800, bench="unshare", copy="with copy"),
     goal(MEAN, 600, None, bench="unshare"),
     _rmap("insert"), _rmap("find"), _rmap("remove"),
+    _links("add", 40), _links("step", 20), _links("remove", 60),
     *[_destroy(60, xen, frames="one", pattern="dense", gfns=n, cpus=1)
       for n, xen in XEN_DENSE.items()],
     # Side by side: 1.15 times what one alone is to cost.

@@ -22,6 +22,10 @@ COLUMNS = {
     "destroy": [("per gfn", "instructions_per_gfn"),
                 ("total", "instructions_total"),
                 ("longest", "instructions_longest")],
+    "spte-rmap": [("add", "instructions_add_mean"),
+                  ("step", "instructions_step_mean"),
+                  ("remove", "instructions_remove_mean"),
+                  ("bytes", "bytes_links")],
     "scan": [("per page", "instructions_per_page")],
     "fork": [("per gfn", "instructions_per_gfn"),
              ("per dirty page", "instructions_per_dirty_page"),
@@ -39,8 +43,9 @@ TITLES = {
     "share": "Sharing", "unshare": "A guest's write to a shared page, from "
     "its exit to the next VMRUN", "rmap": "The reverse map",
     "destroy": "Destroying a domain", "scan": "The scanner",
-    "fork": "Forks", "latency": "The longest stretch without a preemption "
-    "point", "wakeup": "How late a sleeping guest is woken beside a kill",
+    "fork": "Forks", "spte-rmap": "The links of shadow entries",
+    "latency": "The longest stretch without a preemption point",
+    "wakeup": "How late a sleeping guest is woken beside a kill",
     "host": "common/ as a process on this host",
 }
 UNITS = {"host": "nanoseconds"}
@@ -54,7 +59,8 @@ def _main_field(row, columns):
     return next((f for _, f in columns if f in row), None)
 
 
-def _words(row):
+def configuration_words(row):
+    """What was run, as a table's first column says it."""
     config = {k: v for k, v in row.items()
               if k not in ("bench", "skipped", "where", "cpus")
               and not is_measured(k)}
@@ -71,13 +77,13 @@ def grid(bench, rows):
     body = []
     for row in rows:
         if "skipped" in row:
-            body.append([_words(row), *["-"] * len(columns), "-",
+            body.append([configuration_words(row), *["-"] * len(columns), "-",
                          f"skipped: {row['skipped']}"])
             continue
         main = _main_field(row, columns)
         cells = [show(row.get(f)) + ("!" if f in row and is_missed(row, f)
                                      else "") for _, f in columns]
-        body.append([_words(row), *cells, at_most(row, main),
+        body.append([configuration_words(row), *cells, at_most(row, main),
                      xen(row, main)])
     return head, body
 

@@ -1,4 +1,5 @@
-"""What a user types: run, scenarios, shell, exec, bench, compare, build."""
+"""What a user types: run, scenarios, shell, exec, bench, compare, report and
+build."""
 
 import argparse
 import signal
@@ -7,6 +8,7 @@ import sys
 import bench as bench_command
 import compare as compare_command
 import exec as exec_command
+import report as report_command
 import run as run_command
 import scenario
 import shell as shell_command
@@ -66,6 +68,8 @@ def parser():
         "bench", help="measure, in instructions, and print the table"))
     compare_command.add_arguments(commands.add_parser(
         "compare", help="two files of bench --json: what got worse"))
+    report_command.add_arguments(commands.add_parser(
+        "report", help="what was measured, as one HTML page"))
     commands.add_parser("build", help="make the hypervisor and the guests")
     return top
 
@@ -161,6 +165,7 @@ def main():
         return {"run": do_run, "scenarios": do_scenarios, "shell": do_shell,
                 "exec": do_exec, "bench": bench_command.bench,
                 "compare": compare_command.compare,
+                "report": report_command.report,
                 "build": do_build}[args.what](args)
     except UserError as err:
         print(f"quire: {err}", file=sys.stderr)
