@@ -5,29 +5,21 @@
 #include <quire/errno.h>
 #include <quire/rng.h>
 
-#include "job.h"
+#include "source_page.h"
 
 #define UNITS_PER_SINGLE 1400   /* add-random: one gfn */
 #define ROUNDS 4
 
 struct add_range_state {
     bool ready;
-    uint64_t sgfn, cgfn, count;
+    gfn_t sgfn, cgfn;
+    uint64_t count;
 };
-
-static int parse_two(struct job *job, uint64_t *sgfn, uint64_t *cgfn)
-{
-    uint64_t end = UINT64_C(1) << P2M_GFN_BITS;
-    int err = job_word_number(job, 1, "source gfn", end - 1, sgfn);
-
-    return err != 0 ? err :
-        job_word_number(job, 3, "client gfn", end - 1, cgfn);
-}
 
 static int run_add_range(struct job *job, struct work *w)
 {
     struct add_range_state *s = JOB_STATE(job, struct add_range_state);
-    int err = s->ready ? 0 : parse_two(job, &s->sgfn, &s->cgfn);
+    int err = s->ready ? 0 : source_parse_gfns(job, &s->sgfn, &s->cgfn);
 
     if (err == 0 && !s->ready) {
         err = job_number(job, "count", 1, 1, UINT64_C(1) << P2M_GFN_BITS,
@@ -37,15 +29,14 @@ static int run_add_range(struct job *job, struct work *w)
     if (err != 0) {
         return err;
     }
-    err = share_add_range(job->domain[0]->p2m, GFN(s->sgfn),
-                          job->domain[1]->p2m, GFN(s->cgfn), s->count,
-                          &job->done, w);
+    err = share_add_range(job->domain[0]->p2m, s->sgfn, job->domain[1]->p2m,
+                          s->cgfn, s->count, &job->done, w);
     if (err == 0) {
         reply_number(&job->reply, "added", job->done);
     } else if (err != -ERESTART) {
         job->has_done = true;
         job_fail(job, err, "source gfn %lu at client gfn %lu: %s",
-                 s->sgfn + job->done, s->cgfn + job->done,
+                 s->sgfn.n + job->done, s->cgfn.n + job->done,
                  err == -ERANGE ? "the ranges do not fit the bits of a gfn" :
                  err == -EINVAL ? "the source is not shared: nominate it" :
                  err == -ENOEXEC ? "somebody unshares it: try again" :
@@ -56,10 +47,10 @@ static int run_add_range(struct job *job, struct work *w)
 
 struct add_random_state {
     bool ready;
-    uint64_t sgfn, cgfn, count, span, seed, place;
+    struct source_page source;
+    gfn_t cgfn;
+    uint64_t count, span, seed, place;
     unsigned half_bits;
-    share_handle_t handle;
-    bool is_new;                /* this command has nominated it */
 };
 
 /*
@@ -84,7 +75,7 @@ static uint64_t permute(const struct add_random_state *s, uint64_t x)
 static int parse_random(struct job *job, struct add_random_state *s)
 {
     uint64_t end = UINT64_C(1) << P2M_GFN_BITS;
-    int err = parse_two(job, &s->sgfn, &s->cgfn);
+    int err = source_parse_gfns(job, &s->source.gfn, &s->cgfn);
 
     if (err == 0) {
         err = job_number(job, "count", 1, 1, end, &s->count);
@@ -98,22 +89,17 @@ static int parse_random(struct job *job, struct add_random_state *s)
     if (err != 0) {
         return err;
     }
-    if (s->count > s->span || s->span > end - s->cgfn) {
+    if (s->count > s->span || s->span > end - s->cgfn.n) {
         return job_fail(job, -ERANGE, "count= is at most span= (%lu), and "
                         "span= gfns from %lu on must fit the %u bits of a gfn",
-                        s->span, s->cgfn, P2M_GFN_BITS);
+                        s->span, s->cgfn.n, P2M_GFN_BITS);
     }
     while ((UINT64_C(1) << 2 * s->half_bits) < s->span) {
         s->half_bits++;
     }
-    err = share_nominate_new(job->domain[0]->p2m, GFN(s->sgfn), &s->handle,
-                             &s->is_new);
-    if (err != 0) {
-        return job_fail(job, err, "source gfn %lu: %s", s->sgfn,
-                        share_error(err));
-    }
-    s->ready = true;
-    return 0;
+    err = source_nominate(job, &s->source);
+    s->ready = err == 0;
+    return err;
 }
 
 static int run_add_random(struct job *job, struct work *w)
@@ -125,17 +111,13 @@ static int run_add_random(struct job *job, struct work *w)
         uint64_t offset = permute(s, s->place);
 
         if (offset < s->span) {
-            err = share_add_physmap(job->domain[0]->p2m, GFN(s->sgfn),
-                                    s->handle, job->domain[1]->p2m,
-                                    GFN(s->cgfn + offset));
+            gfn_t cgfn = gfn_add(s->cgfn, offset);
+
+            err = share_add_physmap(job->domain[0]->p2m, s->source.gfn,
+                                    s->source.handle, job->domain[1]->p2m,
+                                    cgfn);
             if (err != 0) {
-                if (s->is_new) {
-                    share_withdraw(job->domain[0]->p2m, GFN(s->sgfn),
-                                   s->handle);
-                }
-                job->has_done = true;
-                return job_fail(job, err, "client gfn %lu: %s",
-                                s->cgfn + offset, share_error(err));
+                return source_fail(job, &s->source, cgfn, err);
             }
             job->done++;
         }
@@ -146,7 +128,7 @@ static int run_add_random(struct job *job, struct work *w)
     }
     if (err == 0) {
         reply_number(&job->reply, "added", job->done);
-        reply_number(&job->reply, "handle", s->handle);
+        reply_number(&job->reply, "handle", s->source.handle);
     }
     return err;
 }

@@ -2,7 +2,7 @@
  * unshare, and a look behind one gfn. */
 #include <quire/errno.h>
 
-#include "job.h"
+#include "source_page.h"
 
 #define UNITS_PER_NOMINATE 2500
 #define UNITS_PER_UNSHARE 4000
@@ -104,67 +104,48 @@ static int run_unshare(struct job *job, struct work *w)
 
 struct add_state {
     struct range range;         /* the client's gfns */
-    uint64_t sgfn;
-    share_handle_t handle;
-    bool ready, is_new;         /* is_new: this command has nominated it */
+    struct source_page source;
+    bool ready;
 };
 
 static int parse_add(struct job *job, struct add_state *s)
 {
-    struct p2m *source = job->domain[0]->p2m;
-    uint64_t cgfn, end = UINT64_C(1) << P2M_GFN_BITS;
-    int err = job_word_number(job, 1, "source gfn", end - 1, &s->sgfn);
+    gfn_t cgfn;
+    int err = source_parse_gfns(job, &s->source.gfn, &cgfn);
 
     if (err == 0) {
-        err = job_word_number(job, 3, "client gfn", end - 1, &cgfn);
+        err = range_parse_at(job, &s->range, cgfn);
     }
     if (err == 0) {
-        err = range_parse_at(job, &s->range, GFN(cgfn));
+        err = job_number(job, "shandle", 0, 1, UINT64_MAX, &s->source.handle);
     }
-    if (err == 0) {
-        err = job_number(job, "shandle", 0, 1, UINT64_MAX, &s->handle);
+    if (err == 0 && s->source.handle == 0) {
+        err = source_nominate(job, &s->source);
     }
-    if (err != 0) {
-        return err;
-    }
-    if (s->handle == 0) {
-        err = share_nominate_new(source, GFN(s->sgfn), &s->handle,
-                                 &s->is_new);
-        if (err != 0) {
-            return job_fail(job, err, "source gfn %lu: %s", s->sgfn,
-                            share_error(err));
-        }
-    }
-    s->ready = true;
-    return 0;
+    s->ready = err == 0;
+    return err;
 }
 
 static int run_add_physmap(struct job *job, struct work *w)
 {
     struct add_state *s = JOB_STATE(job, struct add_state);
+    const struct range *r = &s->range;
     int err = s->ready ? 0 : parse_add(job, s);
 
-    if (err == 0) {
-        err = share_add_physmap_range(job->domain[0]->p2m, GFN(s->sgfn),
-                                      s->handle, job->domain[1]->p2m,
-                                      s->range.gfn, s->range.count,
-                                      s->range.stride, &job->done, w);
-    } else {
+    if (err != 0) {
         return err;
     }
-    if (err == 0) {
-        reply_number(&job->reply, "added", job->done);
-        reply_number(&job->reply, "handle", s->handle);
-    } else if (err != -ERESTART) {
-        if (s->is_new) {
-            share_withdraw(job->domain[0]->p2m, GFN(s->sgfn), s->handle);
-        }
-        job->has_done = true;
-        job_fail(job, err, "client gfn %lu: %s",
-                 s->range.gfn.n + job->done * s->range.stride,
-                 share_error(err));
+    err = share_add_physmap_range(job->domain[0]->p2m, s->source.gfn,
+                                  s->source.handle, job->domain[1]->p2m,
+                                  r->gfn, r->count, r->stride, &job->done, w);
+    if (err != 0) {
+        return err == -ERESTART ? err :
+            source_fail(job, &s->source, gfn_add(r->gfn, job->done * r->stride),
+                        err);
     }
-    return err;
+    reply_number(&job->reply, "added", job->done);
+    reply_number(&job->reply, "handle", s->source.handle);
+    return 0;
 }
 
 static int run_debug_gfn(struct job *job, struct work *w)
