@@ -47,6 +47,14 @@ int must_check domain_map_foreign(struct domain *d, gfn_t gfn,
 /** domain_drop_foreign() - the frame of a map_foreign entry that is out of the
  *  p2m and flushed. */
 void domain_drop_foreign(struct frame *f);
+/**
+ * domain_visit() - have @d's vCPUs' machine state, its channels and timers
+ * stay until domain_leave(), which must come before the slice ends: a kill
+ * waits for that. False: it is being destroyed.
+ */
+bool must_check domain_visit(struct domain *d);
+void domain_leave(struct domain *d);
+
 /** domain_map_shared_info() - the shared page at @gfn, and nowhere else. What
  *  was there is dropped. Errors of domain_remove_gfn(). */
 int must_check domain_map_shared_info(struct domain *d, gfn_t gfn);

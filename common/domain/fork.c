@@ -188,8 +188,14 @@ static int make_vcpus(struct domain *d, struct work *w)
 static int take_image(struct domain *d, struct work *w)
 {
     struct domain_fork *f = d->fork;
-    int err = fork_image_take(f->source, d, w);
+    int err;
 
+    /* A kill of it on another CPU would take its vCPUs and events away. */
+    if (!domain_visit(f->source)) {
+        return refuse(f->why, -ESRCH, "the domain is being destroyed");
+    }
+    err = fork_image_take(f->source, d, w);
+    domain_leave(f->source);
     if (err == 0) {
         f->clone.held = fork_image_held;
         f->clone.arg = d;

@@ -147,7 +147,13 @@ int domain_fork_reset(struct domain *d, unsigned what, struct work *w)
     if (atomic_exchange(&d->fork->reset_busy, true)) {
         return -ERESTART;
     }
-    err = slice(d, what, w);
+    /* A kill meanwhile would find timers and channels back that it has just
+     * stopped. */
+    err = -ESRCH;
+    if (domain_visit(d)) {
+        err = slice(d, what, w);
+        domain_leave(d);
+    }
     atomic_store(&d->fork->reset_busy, false);
     return err;
 }

@@ -115,8 +115,30 @@ static void drop_group(struct p2m *p, const struct p2m_group *g)
     }
 }
 
+bool domain_visit(struct domain *d)
+{
+    int state;
+
+    /* Said first, looked at then; the kill the other way round. */
+    atomic_fetch_add(&d->nr_visitors, 1);
+    state = atomic_load(&d->state);
+    if (state == DOMAIN_DYING || state == DOMAIN_DEAD) {
+        domain_leave(d);
+        return false;
+    }
+    return true;
+}
+
+void domain_leave(struct domain *d)
+{
+    atomic_fetch_sub(&d->nr_visitors, 1);
+}
+
 static int deschedule(struct domain *d)
 {
+    if (atomic_load(&d->nr_visitors) != 0) {
+        return -ERESTART;       /* for a slice at most */
+    }
     if (domain_has_running(d)) {
         for (unsigned i = 0; i < d->nr_vcpus; i++) {
             vcpu_kick(d->vcpus[i]);

@@ -127,6 +127,7 @@ struct domain {
     _Atomic int kill_stage;             /* (a) enum kill_stage */
     _Atomic bool kill_busy;             /* (a) somebody does a slice */
     _Atomic bool kill_wanted;           /* (a) while BUILDING: give up */
+    _Atomic unsigned nr_visitors;       /* (a) see domain_visit() */
     _Atomic bool kill_queued;           /* (a) kill_task is in a queue */
     gfn_t kill_cursor;                  /* kill_busy */
     ticks_t kill_accepted;              /* kill_busy */
