@@ -18,6 +18,8 @@ import bench_rmap
 import bench_share
 import bench_spte
 import bench_wakeup
+import report_charts
+import report_data
 import run as run_command
 from bench_cell import Cell, Skip, measure
 from bench_tables import by_bench, text
@@ -51,6 +53,7 @@ def add_arguments(p):
     p.add_argument("bench", metavar="WHAT",
                    help=", ".join([*SUITES, *GROUPS]))
     p.add_argument("--json", metavar="FILE", help="the rows, for machines")
+    p.add_argument("--svg", metavar="FILE", help="of destroy: the chart")
     p.add_argument("--sharers", metavar="LIST", help="1k,10k,100k,1M")
     p.add_argument("--pattern", metavar="LIST",
                    help="of " + ",".join(bench_rmap.PATTERNS))
@@ -80,6 +83,10 @@ def _check(args):
                             status=2)
     if args.cpus is not None and not 1 <= args.cpus <= 15:
         raise UserError(f"--cpus {args.cpus}: 1 to 15", status=2)
+    if args.svg and (args.bench != "destroy" or args.cpus not in (None, 1)
+                     or "one" not in (args.frames or "one").split(",")):
+        raise UserError("--svg: the chart is of bench destroy with gfns on "
+                        "one frame, on one CPU", status=2)
     if args.timeout <= 0:
         raise UserError("--timeout: more than 0 seconds", status=2)
 
@@ -220,7 +227,8 @@ def bench(args):
     _check(args)
     args.known_commands = set()
     cells_of(args)                  # what is misspelt is told before work
-    run_command.check_writable(args.json)
+    for path in (args.json, args.svg):
+        run_command.check_writable(path)
     if not args.no_build:
         build()
     version = ask_version(args)
@@ -233,4 +241,8 @@ def bench(args):
     if args.json:
         run_command.write(args.json, json.dumps(
             document(args.bench, version, rows), indent=1) + "\n")
+    if args.svg:
+        results = report_data.Results()
+        results.add({"rows": rows})
+        run_command.write(args.svg, report_charts.destroy_svg(results))
     return 0

@@ -3,7 +3,7 @@ shadow entries. A panel is 360 pixels wide: a phone, or a third of a page."""
 
 from bench_goals import GOALS
 from bench_numbers import show
-from svg import Chart, Log, Linear
+from svg import Chart, Linear, Log, beside
 
 FORMS = ["adaptive", "hash256", "list", "rbtree"]
 LINKS = ["sibling", "single", "desc"]
@@ -13,6 +13,7 @@ PATTERNS = {"dense": "dense: gfns in a row",
 ORDERS = {"forward": "in the order added", "reverse": "in reverse",
           "random": "at random"}
 WIDTH, HEIGHT = 360, 300
+STRIP = 14                      # a line of what was not run
 RIGHT = 70                      # room for the names of lines
 
 
@@ -63,27 +64,35 @@ def _lines(chart, lines, x, y):
     return ends
 
 
-def _strip(chart, x, skips):
+def _strip(chart, x, skips, forms):
     """Cells that were not run: crosses above the plot, never a figure."""
     if not skips:
         return
-    chart.bar(chart.x0, chart.y1 - 16, chart.x1 - chart.x0, 14, "band")
-    chart.text(chart.x0 + 4, chart.y1 - 6, "not run:", "soft")
+    top = chart.y1 - 4 - STRIP * _deepest(skips)
+    chart.bar(chart.x0, top, chart.x1 - chart.x0, chart.y1 - 4 - top, "band")
+    chart.text(chart.x0 + 4, top + 10, "not run:", "soft")
     for i, (form, n) in enumerate(skips):
-        same = sum(m == n for _, m in skips[:i])
-        chart.mark(x(n) - 9 * same, chart.y1 - 9, "x", f"s{form % 4}")
+        y = top + STRIP / 2 + STRIP * sum(m == n for _, m in skips[:i])
+        series = forms.index(form) % 4
+        chart.mark(x(n), y, "x", f"s{series}")
+        chart.text(x(n) + 7, y + 4, form, f"name f{series}")
 
 
-def _destroy_panel(results, pattern, forms, xs, ys):
+def _deepest(skips):
+    """How many were not run at one size, at most."""
+    sizes = [n for _, n in skips]
+    return max(map(sizes.count, sizes), default=0)
+
+
+def _destroy_panel(results, pattern, forms, xs, ys, room):
+    """@room: pixels above the plot for what was not run, in any panel."""
     match = {"frames": "one", "cpus": 1, "pattern": pattern}
     lines = [(f, _points(results.of("destroy", rmap=f, **match), "gfns",
                          "instructions_per_gfn")) for f in forms]
-    skips = [(forms.index(r["rmap"]), r["gfns"])
-             for r in results.skipped("destroy", **match)
-             if r["rmap"] in forms]
     xen = xen_points(pattern)
-    chart = Chart(WIDTH, HEIGHT + 16, f"Destroying a domain, {pattern}",
-                  _sentence([*lines, ("Xen", xen)]), right=RIGHT, top=58)
+    chart = Chart(WIDTH, HEIGHT + room, f"Destroying a domain, {pattern}",
+                  _sentence([*lines, ("Xen", xen)]), right=RIGHT,
+                  top=42 + room)
     chart.heading(PATTERNS.get(pattern, pattern))
     x = Log(xs, chart.x0, chart.x1)
     y = Log(ys, chart.y0, chart.y1)
@@ -93,7 +102,7 @@ def _destroy_panel(results, pattern, forms, xs, ys):
     goal = goal_of(pattern)
     if goal:
         chart.goal(y(goal), f"at most {goal}")
-    _strip(chart, x, skips)
+    _strip(chart, x, _skips(results, pattern), forms)
     ends = _lines(chart, lines, x, y)
     xen = [(x(a), y(b)) for a, b in xen if x.has(a)]
     for point in xen:
@@ -104,21 +113,34 @@ def _destroy_panel(results, pattern, forms, xs, ys):
     return chart
 
 
+def _skips(results, pattern):
+    """[(form, gfns)] of what was not run."""
+    return [(r["rmap"], r["gfns"]) for r in results.skipped(
+        "destroy", frames="one", cpus=1, pattern=pattern)]
+
+
 def destroy_panels(results):
     """Small multiples with the same axes, one a pattern."""
     rows = [r for r in results.of("destroy", frames="one", cpus=1)
             if "instructions_per_gfn" in r]
-    if not rows:
-        return []
     alike = rows + results.skipped("destroy", frames="one", cpus=1)
     forms = present({r["rmap"] for r in alike}, FORMS)
-    patterns = present({r["pattern"] for r in rows}, PATTERNS)
+    patterns = present({r["pattern"] for r in alike}, PATTERNS)
     xen = [p for name in patterns for p in xen_points(name)]
     goals = [g for g in map(goal_of, patterns) if g]
     xs = [r["gfns"] for r in alike] + [n for n, _ in xen]
     ys = [r["instructions_per_gfn"] for r in rows] + [c for _, c in xen]
-    return [_destroy_panel(results, p, forms, xs, ys + goals)
+    deepest = max((_deepest(_skips(results, p)) for p in patterns), default=0)
+    room = STRIP * deepest + 4 if deepest else 0
+    return [_destroy_panel(results, p, forms, xs, ys + goals, room)
             for p in patterns]
+
+
+def destroy_svg(results):
+    """The same as one file."""
+    return beside(destroy_panels(results), "Destroying a domain, instructions "
+                  "a gfn", "One panel for each pattern of gfns, one line for "
+                  "each reverse map, and Xen's measured points.")
 
 
 def memory_panels(results):

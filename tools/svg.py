@@ -225,7 +225,7 @@ class Chart:
     def goal(self, y, words):
         """What is asked for: a dotted line across, named at its left end."""
         self.rule(self.x0, y, self.x1, y, "goal")
-        self.text(self.x0 + 4, y - 4, words, "soft")
+        self.text(self.x0 + 4, y - 4, words, "value")
 
     def svg(self, alone=False):
         """The text; @alone, as a file of its own."""

@@ -154,6 +154,8 @@ def charts_are_xml_and_described():
         numbers = [float(n) for e in root.iter() for k in (
             "x", "y", "cx", "cy") for n in [e.get(k)] if n]
         check(all(-1 <= n <= 400 for n in numbers), "within the chart")
+    alone = report_charts.destroy_svg(results)
+    check(xml.fromstring(alone)[0].text.startswith("Destroying"))
     alone = svg.beside(panels, "kills & more", "three <panels>")
     root = xml.fromstring(alone)
     check(root[0].text == "kills & more" and "var(--c0)" in alone)
@@ -268,6 +270,17 @@ def what_is_no_result_is_refused():
     refused("slice 0: not [start, end]", {"kills": [TRACE | {
         "slices": [[5, 4]]}]})
     refused("is not within", {"kills": [TRACE | {"slices": [[5, 1005]]}]})
+
+
+@case
+def a_chart_of_what_cannot_be_drawn():
+    for words in (("share",), ("destroy", "--cpus", "2"),
+                  ("destroy", "--frames", "pairs,holes")):
+        status, out, err = quire("bench", *words, "--svg", "x.svg")
+        check(status == 2 and not out, f"{status} {out}")
+        check_in("gfns on one frame, on one CPU", err)
+    results = page_of({"rows": [skip_of("list", "dense", 1_000_000)]})[1]
+    check_in("not run:", report_charts.destroy_svg(results))
 
 
 def report_fails(part, *words):
