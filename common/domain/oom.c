@@ -104,7 +104,8 @@ static void enqueue(struct vcpu *v, bool was_first, bool was_machine_first)
 {
     struct domain *d = v->domain;
     struct owner *o = owner_get(d->id);
-    bool is_limit = atomic_load(&o->pages) >= atomic_load(&o->max_pages);
+    bool is_limit = !v->oom.is_shadows &&
+                    atomic_load(&o->pages) >= atomic_load(&o->max_pages);
     struct list *to = is_limit ? &d->oom.waiters : &oom.machine;
 
     if (is_limit ? was_first : was_machine_first) {

@@ -30,18 +30,31 @@ static void kill(struct vcpu *v, gfn_t gfn)
     spin_lock(&oom.lock);
     oom.stats.kills++;
     spin_unlock(&oom.lock);
-    domain_crash(d, "killed by oom=kill: no memory to unshare gfn %llu",
+    domain_crash(d, "killed by oom=kill: no memory %s gfn %llu",
+                 v->oom.is_shadows ? "for the shadow of the tables at"
+                                   : "to unshare",
                  (unsigned long long)gfn.n);
     domain_kill_async(d);
 }
 
-void oom_park(struct vcpu *v, gfn_t gfn)
+static void park(struct vcpu *v, gfn_t gfn, bool is_shadows)
 {
+    v->oom.is_shadows = is_shadows;
     if (atomic_load(&v->domain->oom.policy) == OOM_KILL) {
         kill(v, gfn);
     } else {
         oom_wait(v, gfn);
     }
+}
+
+void oom_park(struct vcpu *v, gfn_t gfn)
+{
+    park(v, gfn, false);
+}
+
+void oom_park_shadow(struct vcpu *v, gfn_t gfn)
+{
+    park(v, gfn, true);
 }
 
 void oom_set_policy(struct domain *d, enum oom_policy policy)

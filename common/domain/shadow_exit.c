@@ -36,10 +36,9 @@ static void by_software(struct vcpu *v, const struct vcpu_exit *e)
     }
 }
 
-/* No gfn of its own lacks a frame: people see the one of its top table. */
 static void park(struct vcpu *v, const struct guest_paging *pg)
 {
-    oom_park(v, GFN(pg->cr3 >> PAGE_SHIFT));
+    oom_park_shadow(v, GFN(pg->cr3 >> PAGE_SHIFT));
 }
 
 void exit_pf(struct vcpu *v, struct vcpu_exit *e)

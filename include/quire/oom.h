@@ -38,6 +38,9 @@ void oom_domain_init(struct domain *d);
 /** oom_park() - from @v's own exit: its write to @gfn had no memory, nothing
  *  has changed and RIP is where it was. By policy waits or kills. */
 void oom_park(struct vcpu *v, gfn_t gfn);
+/** oom_park_shadow() - the same for the memory of @v's shadow, for the guest's
+ *  top table at @gfn: its domain's limit has nothing to do with it. */
+void oom_park_shadow(struct vcpu *v, gfn_t gfn);
 /** oom_done() - from @v's own exit, if it is promised memory: it has been
  *  able to do what it parked for. */
 void oom_done(struct vcpu *v);

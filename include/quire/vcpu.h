@@ -107,6 +107,7 @@ struct oom_wait {
     ticks_t since;              /* [oom] when it first parked for this write */
     ticks_t until;              /* [oom] end of the promise; or not before */
     gfn_t gfn;                  /* its own CPU's; what it was to write */
+    bool is_shadows;            /* or: its shadow's, which no limit bounds */
 };
 
 /*
