@@ -4,6 +4,8 @@
  */
 #include "test_kill.h"
 
+#include "../../common/domain/domain_life.h"
+
 #include <quire/oom.h>
 #include <quire/owner.h>
 
@@ -65,6 +67,20 @@ TEST(left_for_a_long_time)
     d = NULL;
     test_settle();
     check_id(id);
+    end();
+}
+
+/* Somebody on another CPU has its vCPUs and events in hand for a slice. */
+TEST(visited)
+{
+    world();
+    CHECK(domain_visit(d));
+    CHECK_EQ(domain_kill(d, NULL), -ERESTART);
+    CHECK_EQ(domain_kill(d, NULL), -ERESTART);
+    CHECK_EQ(atomic_load(&d->kill_stage), KILL_DESCHEDULE);
+    CHECK(!domain_visit(d));
+    domain_leave(d);
+    kill_in(INT64_MAX, 0);
     end();
 }
 
