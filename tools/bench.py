@@ -15,6 +15,7 @@ import bench_destroy
 import bench_latency
 import bench_numbers as numbers
 import bench_rmap
+import bench_shadow
 import bench_share
 import bench_spte
 import bench_wakeup
@@ -31,7 +32,7 @@ SUITES = {
     "unshare": bench_share.unshare_cells,
     "destroy": bench_destroy.cells,
     "rmap": bench_rmap.rmap_cells,
-    "spte-rmap": bench_spte.spte_cells,
+    "spte-rmap": bench_spte.spte_cells, "shadow": bench_shadow.cells,
     "scan": bench_clones.scan_cells,
     "fork": bench_clones.fork_cells,
     "latency": bench_latency.latency_cells,
@@ -125,7 +126,7 @@ EVERYTHING = [
     ("destroy", {"frames": "private,superpages", "sharers": "16k,131k"}),
     ("destroy", {"frames": "holes"}),
     ("destroy", {"sharers": "100k", "cpus": "4"}),
-    ("spte-rmap", {}), ("latency", {}), ("wakeup", {}),
+    ("spte-rmap", {}), ("shadow", {}), ("latency", {}), ("wakeup", {}),
 ]
 
 # `small`: seconds, for test/bench/baseline.json.

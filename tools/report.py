@@ -35,7 +35,8 @@ QUICK = [
     ("destroy", {"frames": "holes"}),
     ("rmap", {"sharers": "1k,10k,100k", "pattern": "dense,random,stride256",
               "rmap": FORMS}),
-    ("unshare", {"sharers": "1k"}), ("spte-rmap", {}), ("latency", {}),
+    ("unshare", {"sharers": "1k"}), ("spte-rmap", {}), ("shadow", {}),
+    ("latency", {}),
 ]
 # Kills that are traced: many gfns, and few, so that each slice can be seen. A
 # guest that computes without end runs beside them.

@@ -72,7 +72,7 @@ def paragraph(text, class_=""):
 
 def heading(words):
     """Of a part of a section."""
-    return f"<h3>{escape(words[:1].upper() + words[1:])}</h3>"
+    return f"<h3>{escape(words)}</h3>"
 
 
 def bullets(texts):

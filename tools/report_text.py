@@ -4,7 +4,7 @@ A finding whose rows are not there is left out."""
 import statistics
 
 from bench_goals import XEN_DENSE, goals_of
-from bench_numbers import join_words, show
+from bench_numbers import show
 from bench_tables import COLUMNS, TITLES, configuration_words
 from report_charts import LINKS, PATTERNS
 from report_time import STRETCH, STRETCH_MEDIAN, paired, stretches, words
@@ -147,13 +147,14 @@ def _links(results):
 
 
 def _paging(results):
-    rows = paired(results, "instructions_total")
+    rows = sorted((shadow / nested, guest) for guest, nested, shadow
+                  in paired(results, "instructions_total") if nested)
     if rows:
-        wins = [words(guest) for guest, nested, shadow in rows
-                if shadow < nested]
-        yield f"Of {len(rows)} guests on both kinds of paging, shadow paging " \
-            + (f"needs fewer instructions for {join_words(wins)}." if wins
-               else "needs fewer instructions for none.")
+        (least, best), (most, worst) = rows[0], rows[-1]
+        yield f"Of {len(rows)} guests the same on both kinds of paging, " \
+            f"shadow paging takes *{times(least)} to {times(most)} times* " \
+            f"the instructions of nested paging ({words(best)}; " \
+            f"{words(worst)})."
 
 
 def judged(results):
