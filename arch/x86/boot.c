@@ -13,6 +13,7 @@
 #include <quire/panic.h>
 #include <quire/pressure.h>
 #include <quire/print.h>
+#include <quire/shadow.h>
 #include <quire/share.h>
 #include <public/exit.h>
 
@@ -150,6 +151,7 @@ void boot_main(uint32_t magic, uint32_t mbi)
     domain_init();
     page_reserve_set(OOM_RESERVE);
     share_init(arch_entropy(), rmap_option());
+    shadow_init();
     boot_cpu_init();
     smp_start();
     selftest_run();

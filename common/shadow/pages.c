@@ -157,7 +157,9 @@ static void page_free_empty(struct shadow *s, struct shadow_page *sp)
     BUG_ON(sp->nr_present != 0 || sp->parents != 0 || sp->pins != 0);
     list_remove(&sp->link);
     mfn_to_frame(page_mfn(sp))->user = NULL;
-    spte_page_destroy(sp->sptes);
+    if (!sp->is_top || !tops_give(sp->sptes)) {
+        spte_page_destroy(sp->sptes);
+    }
     heap_free(sp);
     s->nr_pages--;
     s->changes++;
@@ -219,15 +221,15 @@ static int make_room(struct shadow *s, struct work *w)
     return page_empty_dying(s, w);
 }
 
-/* A record and its sptes; not live, not counted. */
-static struct shadow_page *page_alloc_record(void)
+/* A record and its sptes, @sptes or new ones; not live, not counted. */
+static struct shadow_page *page_alloc_record(spte_ref_t sptes)
 {
     struct shadow_page *sp = heap_zalloc(sizeof(*sp));
 
     if (sp == NULL) {
         return NULL;
     }
-    sp->sptes = spte_page_create();
+    sp->sptes = sptes != 0 ? sptes : spte_page_create();
     if (sp->sptes == 0) {
         heap_free(sp);
         return NULL;
@@ -250,7 +252,7 @@ int page_create(struct shadow *s, gfn_t gfn, union shadow_role role,
             return err;
         }
     }
-    sp = page_alloc_record();
+    sp = page_alloc_record(0);
     if (sp == NULL) {
         /* With fewer than this an instruction might never complete. */
         if (s->nr_pages - s->nr_tops < SHADOW_PAGES_MIN) {
@@ -271,22 +273,25 @@ int page_create(struct shadow *s, gfn_t gfn, union shadow_role role,
     return 0;
 }
 
-#define TOP_MFN_END (UINT64_C(1) << 20)     /* a CR3 of 32 bits */
-
 struct shadow_page *page_create_top(struct shadow *s)
 {
-    struct shadow_page *sp = page_alloc_record();
+    spte_ref_t sptes = tops_take();
+    struct shadow_page *sp = page_alloc_record(sptes);
 
     if (sp == NULL) {
+        if (sptes != 0 && !tops_give(sptes)) {
+            spte_page_destroy(sptes);
+        }
         return NULL;
     }
+    sp->is_top = true;
     sp->role.level = 3;
     sp->gfn = GFN_INVALID;
     sp->mfn = MFN_INVALID;
     page_pin(s, sp);
     s->nr_pages++;              /* page_free_empty() takes it back */
     s->nr_tops++;
-    if (page_mfn(sp).n >= TOP_MFN_END) {
+    if (!is_top_place(sp->sptes)) {
         page_destroy_top(s, sp);
         return NULL;
     }

@@ -73,6 +73,7 @@ struct shadow_page {
     uint16_t nr_present;
     uint16_t next;              /* where emptying or comparing goes on */
     bool unsync;
+    bool is_top;                /* (c) a vCPU's, below 4 GiB */
     _Atomic bool dead;
 };
 
@@ -152,6 +153,17 @@ struct shadow_page *page_find(const struct shadow *s, gfn_t gfn,
 int must_check page_create(struct shadow *s, gfn_t gfn,
                            union shadow_role role, struct work *w,
                            struct shadow_page **page);
+#define TOP_MFN_END (UINT64_C(1) << 20)     /* a CR3 of 32 bits */
+
+/** is_top_place() - the page of sptes at @ref can be a vCPU's top. */
+static inline bool is_top_place(spte_ref_t ref)
+{
+    return (uint64_t)ref * 8 >> PAGE_SHIFT < TOP_MFN_END;
+}
+/** tops_take() - an empty page of sptes below 4 GiB of those kept; 0: none. */
+spte_ref_t tops_take(void);
+/** tops_give() - keep it, if it is one and there is room. */
+bool must_check tops_give(spte_ref_t ref);
 /** page_create_top() - for a vCPU without long mode. */
 struct shadow_page *page_create_top(struct shadow *s);
 void page_destroy_top(struct shadow *s, struct shadow_page *sp);

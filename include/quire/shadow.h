@@ -38,6 +38,9 @@
 struct shadow;
 struct shadow_page;
 
+/** shadow_init() - once at boot: keep a few pages below 4 GiB. */
+void shadow_init(void);
+
 struct shadow_vcpu {
     struct shadow_page *root;   /* [shadow]; its own CPU's to read */
     struct shadow_page *top;    /* (c) level 3, of 4 entries: no long mode */
