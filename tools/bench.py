@@ -125,7 +125,11 @@ EVERYTHING = [
     ("destroy", {"frames": "seed", "sharers": "10k,400k"}),
     ("destroy", {"frames": "private,superpages", "sharers": "16k,131k"}),
     ("destroy", {"frames": "holes"}),
-    ("destroy", {"sharers": "100k", "cpus": "4"}),
+    ("destroy", {"sharers": "100k", "cpus": "4",
+                 "frames": "one,pairs,private,superpages"}),
+    ("destroy", {"sharers": "10k", "cpus": "4", "frames": "seed"}),
+    ("destroy", {"sharers": "20k", "cpus": "4",
+                 "pattern": "random,stride256"}),
     ("spte-rmap", {}), ("shadow", {}), ("latency", {}), ("wakeup", {}),
 ]
 

@@ -40,6 +40,7 @@ class Cell:
     append: str = ""
     weight: float = 1.0
     estimate: object = None     # earlier rows -> instructions, or None
+    reference: object = None    # a cell run before it; its replies come too
 
     def label(self):
         """The configuration in words."""
@@ -128,8 +129,8 @@ def _named(commands, replies):
     return named
 
 
-def measure(cell, timeout, on_reply=lambda n: None, debug=False):
-    """Run it under icount; its rows."""
+def _run(cell, timeout, on_reply, debug):
+    """Run it under icount; {name: reply}."""
     commands = [c if isinstance(c, tuple) else (None, c)
                 for c in cell.commands]
     lines = [line for _, line in commands]
@@ -139,4 +140,12 @@ def measure(cell, timeout, on_reply=lambda n: None, debug=False):
                  timeout=timeout) as machine:
         status = _await(machine, on_reply)
         replies = _replies(machine, commands, status)
-    return cell.rows(_named(commands, replies))
+    return _named(commands, replies)
+
+
+def measure(cell, timeout, on_reply=lambda n: None, debug=False):
+    """Its rows."""
+    named = {}
+    if cell.reference is not None:
+        named = _run(cell.reference, timeout, lambda n: None, debug)
+    return cell.rows(named | _run(cell, timeout, on_reply, debug))

@@ -4,14 +4,12 @@ their pattern, the reverse map, and how many hang off one frame."""
 import math
 
 from bench_cell import LIMIT, Cell, Skip
+from bench_together import BASE, HOLE_GFNS, SEED_DOMAINS, together
 
 PATTERNS = ["dense", "random", "stride256"]
 FORMS = ["adaptive", "hash256", "list", "rbtree"]
 FRAMES = ["one", "pairs", "seed", "private", "superpages", "holes"]
-BASE = 1 << 20                  # the client's first shared gfn: 4 GiB
 SPAN = 1 << 24                  # random gfns lie in 64 GiB
-SEED_DOMAINS = 100
-HOLE_GFNS = 1 << 28             # 1 TiB
 QUADRATIC = ("list", "hash256")     # removal walks: estimate before running
 PROBES = (1000, 10_000)
 GIB = 1 << 30
@@ -90,32 +88,21 @@ def one_cell(n, pattern, form):
     return cell
 
 
-def side_by_side(n, pattern, form, cpus):
-    """As many kills at once as there are CPUs; they take turns under icount,
-    so the time of all over the gfns of all is the figure."""
-    config = {"frames": "one", "pattern": pattern, "rmap": form,
-              "cpus": cpus, "gfns": n}
-    clients = [f"c{i}" for i in range(cpus)]
-    lines = ["create name=s mem=4K paused=1"]
-    lines += [f"create name={c} mem=4K paused=1" for c in clients]
-    lines += [_add(pattern, c, n) for c in clients]
-    lines += [("before", "version")]
-    lines += [f"bg destroy {c}" for c in clients]
-    lines += [(c, f"join {i}") for i, c in enumerate(clients, 1)]
-    lines += [("after", "version")]
-    cell = Cell("destroy", config, lines, None, cpus=cpus,
-                memory=_memory(n * cpus, pattern, 0), append=f"rmap={form}",
-                weight=0.5 + cpus * n / 2e5, estimate=_estimate(config))
-
-    def rows(replies):
-        kills = [replies[c]["destroyed"][0] for c in clients]
-        took = replies["after"]["now_ticks"] - replies["before"]["now_ticks"]
-        return [cell.row({
-            "instructions_per_gfn": took / (n * cpus),
-            "instructions_busy": took, "instructions_total": took,
-            "count_preemptions": sum(k["preemptions"] for k in kills)})]
-    cell.rows = rows
-    return cell
+def side_by_side(n, frames, form, cpus, pattern="dense"):
+    """As many kills at once as there are CPUs; each of N gfns of its kind."""
+    config = {"frames": frames, "rmap": form, "cpus": cpus, "gfns": n}
+    domains = cpus + 1
+    if frames == "one":
+        config = {"frames": frames, "pattern": pattern} | config
+        memory = _memory(n * domains, pattern, 0)
+    elif frames == "seed":
+        config["domains"] = SEED_DOMAINS
+        memory = _memory(n * SEED_DOMAINS, "dense", n)
+    else:
+        private = 0 if frames == "holes" else n * domains
+        memory = _memory(private or 1, "dense", private)
+    return together(config, n, lambda client, count: _add(
+        pattern, client, count), memory, _estimate(config))
 
 
 def pairs_cell(n, form):
@@ -180,16 +167,26 @@ def probed(form, sizes):
 def _sharing_cells(args, frames):
     cells = []
     for form in args.rmap:
-        if frames == "one":
+        if args.cpus > 1:
+            cells += [side_by_side(n, frames, form, args.cpus, pattern)
+                      for pattern in (args.pattern if frames == "one"
+                                      else ["dense"])
+                      for n in args.sharers]
+        elif frames == "one":
             for pattern in args.pattern:
-                wanted = probed(form, args.sharers)
-                cells += [one_cell(n, pattern, form) if args.cpus == 1 else
-                          side_by_side(n, pattern, form, args.cpus)
-                          for n in wanted]
+                cells += [one_cell(n, pattern, form)
+                          for n in probed(form, args.sharers)]
         else:
             make = pairs_cell if frames == "pairs" else seed_cell
             cells += [make(n, form) for n in args.sharers]
     return cells
+
+
+def _unshared_cells(args, frames):
+    sizes = [HOLE_GFNS] if frames == "holes" else \
+        sorted({max(512, n // 512 * 512) for n in args.sharers})
+    return [unshared_cell(n, frames) if args.cpus == 1 else
+            side_by_side(n, frames, "adaptive", args.cpus) for n in sizes]
 
 
 def cells(args):
@@ -199,11 +196,8 @@ def cells(args):
     for frames in args.frames:
         if frames in ("one", "pairs", "seed"):
             result += _sharing_cells(args, frames)
-        elif frames == "holes":
-            result.append(unshared_cell(HOLE_GFNS, "holes"))
         else:
-            result += [unshared_cell(max(512, n // 512 * 512), frames)
-                       for n in args.sharers]
+            result += _unshared_cells(args, frames)
     return result
 
 

@@ -22,7 +22,13 @@ def _share(operation, at_most, xen):
 
 def _destroy(at_most, xen, **match):
     return goal(PER_GFN, at_most, xen, bench="destroy", rmap="adaptive",
-                **match)
+                cpus=1, **match)
+
+
+def _beside_others(one, cpus):
+    """The goal of @cpus kills at once: 1.15 times that of @one."""
+    return goal(PER_GFN, 1.15 * one["at_most"], None,
+                **one["match"] | {"cpus": cpus})
 
 
 def _links(phase, at_most):
@@ -36,6 +42,22 @@ def _rmap(phase):
 
 
 XEN_DENSE = {10_000: 2810, 100_000: 3650, 500_000: 7560, 1_000_000: 12_450}
+
+DESTROY = [
+    *[_destroy(60, xen, frames="one", pattern="dense", gfns=n)
+      for n, xen in XEN_DENSE.items()],
+    _destroy(60, None, frames="one", pattern="dense"),
+    _destroy(250, None, frames="one", pattern="random"),
+    _destroy(120, 115_000, frames="one", pattern="stride256", gfns=10_000),
+    _destroy(120, 140_000, frames="one", pattern="stride256", gfns=20_000),
+    _destroy(120, None, frames="one", pattern="stride256"),
+    _destroy(200, 2650, frames="pairs", who="client"),
+    _destroy(250, 3340, frames="pairs", who="last holder"),
+    _destroy(250, None, frames="seed"),
+    _destroy(80, 669, frames="private"),
+    _destroy(2, None, frames="superpages"),
+    _destroy(1, 98_800, frames="holes"),
+]
 
 GOALS = [
     _share("add_physmap_bulk", 200, 3470),
@@ -53,21 +75,9 @@ GOALS = [
     goal(MEAN, 600, None, bench="unshare"),
     _rmap("insert"), _rmap("find"), _rmap("remove"),
     _links("add", 40), _links("step", 20), _links("remove", 60),
-    *[_destroy(60, xen, frames="one", pattern="dense", gfns=n, cpus=1)
-      for n, xen in XEN_DENSE.items()],
-    # Side by side: 1.15 times what one alone is to cost.
-    _destroy(69, None, frames="one", pattern="dense", cpus=4),
-    _destroy(60, None, frames="one", pattern="dense"),
-    _destroy(250, None, frames="one", pattern="random"),
-    _destroy(120, 115_000, frames="one", pattern="stride256", gfns=10_000),
-    _destroy(120, 140_000, frames="one", pattern="stride256", gfns=20_000),
-    _destroy(120, None, frames="one", pattern="stride256"),
-    _destroy(200, 2650, frames="pairs", who="client"),
-    _destroy(250, 3340, frames="pairs", who="last holder"),
-    _destroy(250, None, frames="seed"),
-    _destroy(80, 669, frames="private"),
-    _destroy(2, None, frames="superpages"),
-    _destroy(1, 98_800, frames="holes"),
+    *DESTROY, *[_beside_others(one, cpus) for cpus in range(2, 16)
+                for one in DESTROY],
+    goal("instructions_ratio_to_alone", 1.15, None, bench="destroy"),
     # 20,000 for the domain, and 400 or 200 for each of its 16,384 gfns.
     goal(PER_GFN, 401.2, None, bench="fork", operation="first_fork"),
     goal(PER_GFN, 201.2, None, bench="fork", operation="later_fork"),

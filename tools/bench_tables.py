@@ -20,6 +20,8 @@ COLUMNS = {
              ("bytes a sharer", "bytes_per_sharer"),
              ("most", "bytes_per_sharer_worst")],
     "destroy": [("per gfn", "instructions_per_gfn"),
+                ("one alone", "instructions_per_gfn_alone"),
+                ("ratio", "instructions_ratio_to_alone"),
                 ("total", "instructions_total"),
                 ("longest", "instructions_longest")],
     "spte-rmap": [("add", "instructions_add_mean"),

@@ -19,6 +19,7 @@ static void put_kill(struct reply *r, const struct domain *d)
     reply_open(r, NULL, '{');
     reply_number(r, "domain", d->id);
     reply_string(r, "name", d->config.name);
+    reply_number(r, "accepted_ticks", d->kill_accepted);
     reply_number(r, "total_ticks", k->total);
     reply_number(r, "busy_ticks", k->busy);
     reply_number(r, "gfns", k->gfns);
