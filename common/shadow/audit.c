@@ -10,6 +10,7 @@
 #include <quire/log.h>
 
 #define MAX_RESTARTS 8
+#define AUDIT_GFNS (UINT64_C(1) << 22)  /* without one mapped, in one go */
 
 #define VIOLATION(a, ...) \
     do { \
@@ -59,30 +60,36 @@ static void end_chain(struct shadow_audit *a)
 static int audit_chains(struct shadow_audit *a, struct shadow *s,
                         struct work *w)
 {
-    for (;;) {
-        uint64_t g = a->chain.is_begun ? a->cursor : heads_next(s, a->cursor);
+    while (a->cursor >> P2M_GFN_BITS == 0) {
+        uint64_t g = a->cursor, end = (g | (AUDIT_GFNS - 1)) + 1;
         head_ref_t head;
         spte_ref_t ref;
 
-        if (g == UINT64_MAX) {
-            return 0;
+        if (!a->chain.is_begun) {
+            a->cursor = g = heads_next(s, g, end);
+            if (g == end) {
+                if (work_spend(w, 1000)) {
+                    return -ERESTART;
+                }
+                continue;
+            }
         }
-        a->cursor = g;
         head = heads_find(s, GFN(g));
         while ((ref = spte_rmap_audit_next(&a->chain, head,
                                            max_chain(s))) != 0) {
             a->on_chains++;
             audit_on_chain(a, s, GFN(g), ref);
-            if (work_spend(w, 120)) {
+            if (work_spend(w, 250)) {
                 return -ERESTART;
             }
         }
         end_chain(a);
         a->cursor++;
-        if (work_spend(w, 60)) {
+        if (work_spend(w, 120)) {
             return -ERESTART;
         }
     }
+    return 0;
 }
 
 /* ---- pages ------------------------------------------------------------- */
@@ -175,7 +182,7 @@ static int audit_sptes(struct shadow_audit *a, struct shadow *s,
                       "%lx, level %u, is more than that gives", spte, i,
                       sp->gfn.n, sp->role.level);
         }
-        if (work_spend(w, 200)) {
+        if (work_spend(w, 400)) {
             return -ERESTART;
         }
     }

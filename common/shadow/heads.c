@@ -80,26 +80,32 @@ head_ref_t heads_get(struct shadow *s, gfn_t gfn)
     return likely(head != 0) ? head : make(s, gfn);
 }
 
-uint64_t heads_next(const struct shadow *s, uint64_t gfn)
+/* The first number after @n whose low @bits are 0. */
+static uint64_t next_multiple(uint64_t n, unsigned bits)
 {
-    while (gfn >> P2M_GFN_BITS == 0) {
+    return ((n >> bits) + 1) << bits;
+}
+
+uint64_t heads_next(const struct shadow *s, uint64_t gfn, uint64_t end)
+{
+    while (gfn < end) {
         uint32_t t = s->top[index_0(gfn)];
 
         if (t == 0) {
-            gfn = (gfn | ((UINT64_C(1) << 29) - 1)) + 1;
+            gfn = next_multiple(gfn, 29);
             continue;
         }
         t = table(t)[index_1(gfn)];
         if (t == 0) {
-            gfn = (gfn | ((UINT64_C(1) << 19) - 1)) + 1;
+            gfn = next_multiple(gfn, 19);
             continue;
         }
         if (table(t)[index_2(gfn)] != 0) {
             return gfn;
         }
-        gfn = (gfn | (SPTES_PER_PAGE - 1)) + 1;
+        gfn = next_multiple(gfn, 9);
     }
-    return UINT64_MAX;
+    return end;
 }
 
 static void free_table(struct shadow *s, uint32_t *slot)
@@ -109,36 +115,47 @@ static void free_table(struct shadow *s, uint32_t *slot)
     *slot = 0;
 }
 
-/* A page of heads and, where it was the last of them, what is above it. The
- * tree goes in ascending order, so what is behind the cursor is empty. */
+/* The page of heads at the cursor, and, where it was the last below one, the
+ * table above it; or what is not there is stepped over. Returns units. */
+static int64_t destroy_next(struct shadow *s)
+{
+    uint64_t gfn = s->head_cursor;
+    uint32_t *top = &s->top[index_0(gfn)], *one, *two;
+    int64_t cost = 40;
+
+    if (*top == 0) {
+        s->head_cursor = next_multiple(gfn, 29);
+        return cost;
+    }
+    one = &table(*top)[index_1(gfn)];
+    if (*one == 0) {
+        s->head_cursor = next_multiple(gfn, 19);
+    } else {
+        two = &table(*one)[index_2(gfn)];
+        if (*two != 0) {
+            spte_heads_destroy(*two);
+            s->nr_heads--;
+            *two = 0;
+            cost = 1500;
+        }
+        s->head_cursor = next_multiple(gfn, 9);
+        if (index_2(s->head_cursor) == 0) {
+            free_table(s, one);
+            cost += 400;
+        }
+    }
+    if (index_1(s->head_cursor) == 0 && index_2(s->head_cursor) == 0) {
+        free_table(s, top);
+        cost += 400;
+    }
+    return cost;
+}
+
 int heads_destroy(struct shadow *s, struct work *w)
 {
-    for (unsigned i = 0; i < HEADS_TOP; i++) {
-        uint32_t *one = s->top[i] != 0 ? table(s->top[i]) : NULL;
-
-        for (unsigned j = 0; one != NULL && j < FANOUT; j++) {
-            uint32_t *two = one[j] != 0 ? table(one[j]) : NULL;
-
-            for (unsigned k = 0; two != NULL && k < FANOUT; k++) {
-                if (two[k] == 0) {
-                    continue;
-                }
-                spte_heads_destroy(two[k]);
-                s->nr_heads--;
-                two[k] = 0;
-                if (work_spend(w, 1500)) {
-                    return -ERESTART;
-                }
-            }
-            if (two != NULL) {
-                free_table(s, &one[j]);
-                if (work_spend(w, 2500)) {
-                    return -ERESTART;
-                }
-            }
-        }
-        if (one != NULL) {
-            free_table(s, &s->top[i]);
+    while (s->head_cursor >> P2M_GFN_BITS == 0) {
+        if (work_spend(w, destroy_next(s))) {
+            return -ERESTART;
         }
     }
     return 0;

@@ -9,6 +9,7 @@
 #include <quire/page_alloc.h>
 
 #define RECLAIM_BATCH 8         /* pages for one flush */
+#define CREATE_COST 1900
 
 mfn_t page_table_mfn(const struct shadow *s, gfn_t gfn)
 {
@@ -212,6 +213,9 @@ static int make_room(struct shadow *s, struct work *w)
             }
             (void)page_drop(s, sp);
             s->stats.reclaims++;
+            if (work_spend(w, 150)) {
+                break;
+            }
         }
         if (list_is_empty(&s->doomed)) {
             return -ENOMEM;
@@ -246,6 +250,9 @@ int page_create(struct shadow *s, gfn_t gfn, union shadow_role role,
     struct shadow_page *sp = NULL;
     int err;
 
+    if (work_spend(w, CREATE_COST) && w->checks > 1) {
+        return -ERESTART;       /* not the first thing done */
+    }
     if (s->nr_pages - s->nr_tops >= s->limit) {
         err = make_room(s, w);
         if (err != 0) {

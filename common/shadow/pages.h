@@ -37,6 +37,7 @@
 #define GPTE_U SPTE_U
 #define GPTE_A SPTE_A
 #define GPTE_D SPTE_D
+#define GPTE_PS (UINT64_C(1) << 7)
 #define GPTE_NX SPTE_NX
 
 enum shadow_paging { PAGING_NONE, PAGING_2LEVEL, PAGING_PAE, PAGING_LONG };
@@ -95,7 +96,8 @@ struct shadow {
     unsigned nr_unsync;
     unsigned nr_heads;          /* pages of the radix and of heads */
     uint64_t changes;           /* for the audit */
-    uint64_t cursor;            /* of destroy */
+    uint64_t cursor;            /* of destroy: a bucket, */
+    uint64_t head_cursor;       /* then a gfn */
     struct shadow_page **hash;
     struct list lru, pinned, doomed, dying;
     struct list unsync_leaves, unsync_upper;    /* level 1, and above */
@@ -108,9 +110,9 @@ struct shadow {
 head_ref_t heads_find(const struct shadow *s, gfn_t gfn);
 /** heads_get() - 0: no memory. */
 head_ref_t heads_get(struct shadow *s, gfn_t gfn);
-/** heads_next() - the first gfn at or after @gfn whose page of heads is
- *  there, or UINT64_MAX. Skips what is not there in steps of its size. */
-uint64_t heads_next(const struct shadow *s, uint64_t gfn);
+/** heads_next() - the first gfn in [@gfn, @end) whose page of heads is there,
+ *  or @end. Skips what is not there in steps of its size. */
+uint64_t heads_next(const struct shadow *s, uint64_t gfn, uint64_t end);
 /** heads_destroy() - all chains are empty. Preemptible. */
 int must_check heads_destroy(struct shadow *s, struct work *w);
 

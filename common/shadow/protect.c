@@ -162,7 +162,8 @@ void protect_changed(struct p2m_listener *l, struct p2m *p, gfn_t gfn,
 
     (void)p;
     spin_lock(&s->lock);
-    for (uint64_t g = heads_next(s, gfn.n); g < end; g = heads_next(s, g)) {
+    for (uint64_t g = heads_next(s, gfn.n, end); g < end;
+         g = heads_next(s, g, end)) {
         head_ref_t head = heads_find(s, GFN(g));
         uint64_t stop = MIN(end, (g | (SPTES_PER_PAGE - 1)) + 1);
 
@@ -224,7 +225,8 @@ static int prepare(struct shadow *s, gfn_t gfn, uint64_t nr, struct work *w)
     unsigned room = MAX_CHAIN;
     int err = 0;
 
-    for (uint64_t g = heads_next(s, gfn.n); g < end; g = heads_next(s, g)) {
+    for (uint64_t g = heads_next(s, gfn.n, end); g < end;
+         g = heads_next(s, g, end)) {
         head_ref_t head = heads_find(s, GFN(g));
         uint64_t stop = MIN(end, (g | (SPTES_PER_PAGE - 1)) + 1);
 

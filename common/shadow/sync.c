@@ -247,24 +247,73 @@ static void renew_link(struct shadow *s, struct shadow_page *sp, unsigned i)
     }
 }
 
+#define QUICK_COST 90           /* of comparing an entry; else: */
+#define LONG_COST 550
+
+/* Of a link in long mode with CR0.WP set, in a few steps: entry @e says just
+ * what it says. */
+static bool is_link_same(const struct shadow_page *sp, uint64_t spte,
+                         uint64_t e, uint64_t gfn)
+{
+    const struct shadow_page *child = page_at(spte_mfn(spte));
+
+    return (e & GPTE_PS) == 0 && child->gfn.n == gfn &&
+           child->role.word == sp->role.word - 1 &&     /* a level less */
+           ((spte ^ e) & (SPTE_U | SPTE_W | SPTE_NX)) == 0;
+}
+
+/* Of a leaf: entry @e, whose dirty bit may be clear, gives what it has. */
+static bool is_leaf_same(const struct shadow *s, uint64_t spte, uint64_t e,
+                         uint64_t gfn)
+{
+    uint64_t may = (e & GPTE_D) != 0 ? e : e & ~GPTE_W;
+
+    return (spte & SPTE_SOLE) != 0 && (spte & ~may & SPTE_W) == 0 &&
+           ((spte ^ e) & SPTE_U) == 0 && (e & ~spte & SPTE_NX) == 0 &&
+           mfn_eq(p2m_lookup(s->p2m, GFN(gfn)).mfn, spte_mfn(spte));
+}
+
+/* The usual, quickly. False says nothing. */
+static bool is_entry_same(const struct shadow *s,
+                          const struct shadow_page *sp, unsigned i)
+{
+    uint64_t spte, e, gfn;
+
+    if (sp->role.paging != PAGING_LONG || !sp->role.wp) {
+        return false;
+    }
+    e = entry_of(sp, i);
+    spte = *spte_at(sp->sptes + i);
+    if ((e & (GPTE_P | GPTE_A)) != (GPTE_P | GPTE_A) ||
+        (e & s->reserved) != 0 || (!sp->role.nxe && (e & GPTE_NX) != 0)) {
+        return false;
+    }
+    gfn = (e & s->address) >> PAGE_SHIFT;
+    return sp->role.level == 1 ? is_leaf_same(s, spte, e, gfn)
+                               : is_link_same(sp, spte, e, gfn);
+}
+
 static int sync_page(struct shadow *s, struct shadow_page *sp,
                      struct work *w)
 {
     while (sp->next < SPTES_PER_PAGE) {
         unsigned i = sp->next++;
+        int64_t cost = LONG_COST;
 
         if (*spte_at(sp->sptes + i) == 0) {
-            if (i % 64 == 63 && work_spend(w, 64 * 4)) {
+            if (i % 64 == 63 && work_spend(w, 64 * 8)) {
                 return -ERESTART;
             }
             continue;
         }
-        if (is_entry_stale(s, sp, i)) {
+        if (likely(is_entry_same(s, sp, i))) {
+            cost = QUICK_COST;
+        } else if (is_entry_stale(s, sp, i)) {
             page_clear(s, sp, sp->sptes + i);
         } else if (sp->role.level > 1) {
             renew_link(s, sp, i);
         }
-        if (work_spend(w, 130)) {
+        if (work_spend(w, cost)) {
             return -ERESTART;
         }
     }
