@@ -209,10 +209,12 @@ unsigned buddy_take_singles(struct frame **out, unsigned n, uint64_t floor)
 }
 
 /* Neighbours are mostly freed together, up or down: a run goes in at once. */
-void buddy_give_singles(struct frame *const *f, unsigned n)
+unsigned buddy_give_singles(struct frame *const *f, unsigned n)
 {
+    unsigned runs = 0;
+
     spin_lock(&lock);
-    for (unsigned i = 0; i < n;) {
+    for (unsigned i = 0; i < n; runs++) {
         uint32_t low = number_of(f[i]), end = low + 1;
 
         for (i++; i < n; i++) {
@@ -230,6 +232,7 @@ void buddy_give_singles(struct frame *const *f, unsigned n)
     }
     add_free((int64_t)n);
     spin_unlock(&lock);
+    return runs;
 }
 
 void buddy_give_runs(const struct frame_run *r, unsigned n)

@@ -102,7 +102,9 @@ struct frame *buddy_take(unsigned order, uint64_t floor);
 void buddy_give(struct frame *f, unsigned order);
 /** buddy_take_singles() - up to @n single frames; returns how many. */
 unsigned buddy_take_singles(struct frame **out, unsigned n, uint64_t floor);
-void buddy_give_singles(struct frame *const *f, unsigned n);
+/** buddy_give_singles() - any frames; returns how many runs of neighbours they
+ *  were, one after the other. */
+unsigned buddy_give_singles(struct frame *const *f, unsigned n);
 void buddy_give_runs(const struct frame_run *r, unsigned n);
 uint64_t buddy_nr_free(void);
 /* For the audit, between buddy_lock() and buddy_unlock(). */

@@ -18,8 +18,12 @@
 #include <quire/string.h>
 #include <quire/work.h>
 
-#define CACHE_BATCH 32
-#define COST_BATCH 1000    /* units: so many frames from or to the buddy */
+#define CACHE_BATCH 32      /* frames, from the buddy */
+#define SPILL_BATCH 8       /* ... and to it: each may join a dozen blocks */
+
+/* Units: a batch from the buddy; a run of frames to it. */
+#define COST_BATCH 1000
+#define COST_RUN 280
 
 struct page_cache {
     cache_aligned _Atomic unsigned n;   /* own CPU writes, any reads */
@@ -141,8 +145,7 @@ static slow_path void spill(struct page_cache *c, unsigned n)
 {
     unsigned keep = cache_len(c) - n;
 
-    work_charge(COST_BATCH);
-    buddy_give_singles(c->frames + keep, n);
+    work_charge(COST_RUN * buddy_give_singles(c->frames + keep, n));
     cache_set_len(c, keep);
 }
 
@@ -155,9 +158,9 @@ fast_path struct frame *cache_pop(struct page_cache *c, unsigned n)
 
 static slow_path void cache_push_full(struct page_cache *c, struct frame *f)
 {
-    spill(c, CACHE_BATCH);
-    c->frames[PAGE_CACHE_MAX - CACHE_BATCH] = f;
-    cache_set_len(c, PAGE_CACHE_MAX - CACHE_BATCH + 1);
+    spill(c, SPILL_BATCH);
+    c->frames[PAGE_CACHE_MAX - SPILL_BATCH] = f;
+    cache_set_len(c, PAGE_CACHE_MAX - SPILL_BATCH + 1);
 }
 
 fast_path void cache_push(struct frame *f)
@@ -283,6 +286,23 @@ void page_free(struct frame *f, unsigned order)
     } else {
         give_one(f, (enum frame_use)f->use);
     }
+    pressure_check(DOMID_XEN);
+}
+
+void page_free_many(struct frame *const *f, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        BUG_ON(f[i]->order != 0 || frame_owner(f[i]) != DOMID_XEN ||
+               f[i]->use != f[0]->use ||
+               atomic_load_explicit(&f[i]->refs, memory_order_relaxed) != 1);
+        atomic_store_explicit(&f[i]->refs, 0, memory_order_relaxed);
+        block_freed(f[i], 0);
+    }
+    count_use((enum frame_use)f[0]->use, -(int64_t)n);
+    for (unsigned i = 0; i < n; i++) {
+        frame_set_use(f[i], FRAME_FREE);
+    }
+    work_charge(COST_RUN * buddy_give_singles(f, n));
     pressure_check(DOMID_XEN);
 }
 

@@ -17,7 +17,7 @@ void p2m_batch_begin(struct p2m_batch *b, struct p2m *p)
     b->leaf = NULL;
     b->leaf_base = 0;
     list_init(&b->reserved);
-    list_init(&b->dead_tables);
+    b->dead = NULL;
     list_init(&b->emptied);
     spin_lock(&p->lock);
 }
@@ -138,9 +138,8 @@ static void settle(struct p2m_batch *b)
         frame_put(b->put[i]);
     }
     b->nr_put = 0;
-    while (!list_is_empty(&b->dead_tables)) {
-        p2m_table_defer_free(table_pop(&b->dead_tables));
-    }
+    p2m_tables_defer_free(b->dead);
+    b->dead = NULL;
 }
 
 void p2m_batch_put_frame(struct p2m_batch *b, struct frame *f)
@@ -180,7 +179,7 @@ void p2m_batch_end(struct p2m_batch *b)
         prune(b);
     }
     if (b->need_flush || b->last.n != b->first.n || b->nr_put != 0 ||
-        !list_is_empty(&b->dead_tables)) {
+        b->dead != NULL) {
         settle(b);
     }
     while (!list_is_empty(&b->reserved)) {

@@ -48,6 +48,15 @@ static inline void p2m_batch_note(struct p2m_batch *b, uint64_t gfn,
     b->last.n = gfn + nr;
 }
 
+/** p2m_batch_bury() - @t is out of the tree. */
+static inline void p2m_batch_bury(struct p2m_batch *b, struct p2m_table *t)
+{
+    t->chain = b->dead;
+    b->dead = t;
+    counter_add(&b->p2m->nr_tables, -UINT64_C(1));
+    b->leaf = NULL;
+}
+
 /** p2m_table_unlink() - take the empty table at entry @i of @up out of the
  *  tree; @up may become empty by it. */
 void p2m_table_unlink(struct p2m_batch *b, struct p2m_table *up, unsigned i);

@@ -21,7 +21,7 @@
  * of the domain's own frames ends where its last frame ends an aligned block,
  * at 64 at most: then the buddy has one block to take instead of a dozen.
  */
-#include "batch.h"
+#include "sweep.h"
 
 #include <quire/bitmap.h>
 #include <quire/errno.h>
@@ -29,43 +29,22 @@
 /*
  * Units, measured (`./quire exec --icount`, destroy) with everything that the
  * drop does: one entry of our own, in a run, not in one; one more share of the
- * frame before it, a share of another frame, one from far away; 2M at once; a
- * group and a table. Long lists of sharers cost more than this.
+ * frame before it, a share of another frame; 2M at once; a group and a table.
+ * Long lists of sharers cost more than this.
  */
 #define COST_RUN 32
 #define COST_OWN 55
 #define COST_SAME_FRAME 25
 #define COST_SHARED 180
-#define COST_SCATTERED 230
 #define COST_SUPERPAGE 5000
 #define COST_GROUP 150
 #define COST_TABLE 250
-#define COST_SPARSE 250
 
-#define SPARSE 16           /* entries of a table that are gathered */
-#define SCATTERED_MAX 32    /* gathered for one drop */
 #define RUN_MAX 64u         /* frames; a power of two */
-
-/* A call of p2m_relinquish(). */
-struct sweep {
-    struct p2m_batch b;
-    gfn_t *cursor;
-    p2m_drop_fn *drop;
-    struct work *w;
-    unsigned nr_scattered;      /* entries gathered in @g */
-    struct p2m_group g;
-};
-
-/* A leaf entry: its table, the table above that (NULL: it is the root), and
- * where. */
-struct place {
-    struct p2m_table *table, *up;
-    unsigned index;
-};
 
 /* The first leaf at or after @gfn in @t, which @up holds, or below. */
 static bool find_leaf(struct p2m_table *t, struct p2m_table *up, uint64_t gfn,
-                      struct place *at)
+                      struct sweep_place *at)
 {
     unsigned first = npt_index(gfn, t->level);
 
@@ -74,7 +53,7 @@ static bool find_leaf(struct p2m_table *t, struct p2m_table *up, uint64_t gfn,
         npte_t e = p2m_table_read(t, i);
 
         if (!npte_is_table(e, t->level)) {
-            *at = (struct place){ t, up, i };
+            *at = (struct sweep_place){ t, up, i };
             return true;
         }
         if (find_leaf(p2m_table_of(npte_mfn(e)), t, i == first ? gfn : 0,
@@ -87,7 +66,7 @@ static bool find_leaf(struct p2m_table *t, struct p2m_table *up, uint64_t gfn,
 
 /* The first leaf after the level 1 table at @at, which is done with: mostly
  * in the next table of the same one above. */
-static bool find_next(struct p2m_table *root, uint64_t gfn, struct place *at)
+static bool find_next(struct p2m_table *root, uint64_t gfn, struct sweep_place *at)
 {
     unsigned i = npt_index(gfn, 2);
     npte_t e;
@@ -104,20 +83,6 @@ static bool find_next(struct p2m_table *root, uint64_t gfn, struct place *at)
         }
     }
     return gfn >> P2M_GFN_BITS == 0 && find_leaf(root, NULL, gfn, at);
-}
-
-/* Hand over what has been gathered. */
-static void drop_scattered(struct sweep *s)
-{
-    struct p2m *p = s->b.p2m;
-    unsigned n = s->nr_scattered;
-
-    if (n != 0) {
-        s->g.map = UINT64_MAX >> (64 - n);
-        s->nr_scattered = 0;
-        counter_add(&p->count[s->g.type], -(uint64_t)n);
-        s->drop(p, &s->g);
-    }
 }
 
 static void take_superpage(struct sweep *s, struct p2m_table *t, unsigned i)
@@ -162,24 +127,6 @@ static bool drop_superpage(struct sweep *s)
     return over;
 }
 
-/* MFN_INVALID is a field of ones in an entry; only types without memory of
- * their own can have it. */
-static void mend_mfns(struct p2m_group *g)
-{
-    for (uint64_t todo = g->map; todo != 0; todo &= todo - 1) {
-        mfn_t *mfn = &g->mfn[__builtin_ctzll(todo)];
-
-        if (mfn->n == NPTE_MFN >> PAGE_SHIFT) {
-            *mfn = MFN_INVALID;
-        }
-    }
-}
-
-static bool is_own(npte_t e)
-{
-    return npte_type(e) == p2m_ram_rw || npte_type(e) == p2m_ram_ro;
-}
-
 /*
  * Take the entries from @i on as long as each is like the one before and on
  * the frame after it. Returns how many: of one there is no run, nor of what is
@@ -194,7 +141,7 @@ static unsigned take_run(_Atomic npte_t *entries, unsigned i,
     npte_t e = first;
     unsigned n = 0;
 
-    if (max == 1 || !is_own(first) ||
+    if (max == 1 || !sweep_is_own(first) ||
         atomic_load_explicit(&entries[i + 1], memory_order_relaxed) !=
             first + PAGE_SIZE) {
         return 0;
@@ -247,8 +194,8 @@ static int64_t take_group(_Atomic npte_t *entries, uint64_t all,
     g->form = P2M_NEIGHBOURS;
     g->type = npte_type(first);
     g->map = all ^ todo;
-    if (!is_shared && !is_own(first)) {
-        mend_mfns(g);
+    if (!is_shared && !sweep_is_own(first)) {
+        sweep_mend_mfns(g);
     }
     return cost;
 }
@@ -332,82 +279,18 @@ static bool drop_leaf(struct sweep *s, struct p2m_table *t, unsigned i)
     return over;
 }
 
-/* One more entry, of a table that has left the tree. */
-fast_path void gather(struct sweep *s, uint64_t gfn, npte_t e)
-{
-    struct p2m_group *g = &s->g;
-    enum p2m_type type = npte_type(e);
-    unsigned n = s->nr_scattered;
-    mfn_t mfn = npte_table_mfn(e);
-
-    if (unlikely(n == 0 || n == SCATTERED_MAX || type != g->type)) {
-        drop_scattered(s);
-        g->order = P2M_ORDER_4K;
-        g->form = P2M_SCATTERED;
-        g->type = type;
-        n = 0;
-    }
-    if (unlikely(mfn.n == NPTE_MFN >> PAGE_SHIFT)) {
-        mfn = MFN_INVALID;
-    }
-    g->gfn[n] = GFN(gfn);
-    g->mfn[n] = mfn;
-    s->nr_scattered = n + 1;
-}
-
-/*
- * Empty a level 1 table of few entries, all of them after the cursor. It is
- * out of the tree before it is read, so nothing in it need be written: what
- * lockless readers still find there is a hint like any other. True: the slice
- * is over.
- */
-static bool drop_sparse(struct sweep *s, const struct place *at)
-{
-    struct p2m_table *t = at->table;
-    uint64_t base = p2m_table_base(t).n;
-    _Atomic npte_t *entries = npt_map(t->mfn);
-    unsigned left = t->population;
-    int64_t cost = COST_SPARSE + (int64_t)left * COST_SCATTERED;
-    bool over;
-
-    t->population = 0;
-    p2m_table_unlink(&s->b, at->up, npt_index(base, 2));
-    for (unsigned i = at->index & ~63u; left != 0; i += 64) {
-        uint64_t todo = atomic_load_explicit(&t->occupied[i / 64],
-                                             memory_order_relaxed);
-
-        for (; todo != 0; todo &= todo - 1) {
-            unsigned k = i + (unsigned)__builtin_ctzll(todo);
-
-            if (unlikely(!list_is_empty(&s->b.p2m->listeners))) {
-                p2m_batch_note(&s->b, base + k, 1);
-            }
-            gather(s, base + k, atomic_load_explicit(&entries[k],
-                                                     memory_order_relaxed));
-            left--;
-        }
-    }
-    npt_unmap(entries);
-    *s->cursor = GFN(base + NPT_ENTRIES);
-    over = work_spend(s->w, cost);
-    if (over) {
-        drop_scattered(s);
-    }
-    return over;
-}
-
 /* Drop what is at @at; a table left empty leaves the tree at once. True: the
  * slice is over. */
-static bool drop_at(struct sweep *s, const struct place *at)
+static bool drop_at(struct sweep *s, const struct sweep_place *at)
 {
     struct p2m_table *t = at->table;
     uint64_t base = p2m_table_base(t).n;
     bool over;
 
-    if (t->population <= SPARSE && t->level == 1 && s->cursor->n <= base) {
-        return drop_sparse(s, at);
+    if (t->level == 1 && is_table_sparse(t) && s->cursor->n <= base) {
+        return sweep_sparse_tables(s, at);
     }
-    drop_scattered(s);
+    sweep_drop_gathered(s);
     if (t->level == 1) {
         over = drop_leaf(s, t, at->index);
     } else {
@@ -428,7 +311,7 @@ int p2m_relinquish(struct p2m *p, gfn_t *cursor, p2m_drop_fn *drop,
 {
     struct p2m_table *root = p2m_table_of(p->root);
     struct sweep s;
-    struct place at;
+    struct sweep_place at;
     bool over = false, more;
 
     BUG_ON(!p->no_users);
@@ -436,7 +319,8 @@ int p2m_relinquish(struct p2m *p, gfn_t *cursor, p2m_drop_fn *drop,
     s.cursor = cursor;
     s.drop = drop;
     s.w = w;
-    s.nr_scattered = 0;
+    s.nr_gathered = 0;
+    s.like = 0;
     if (p->dropping.entry != 0) {
         over = drop_superpage(&s);
     }
@@ -451,7 +335,7 @@ int p2m_relinquish(struct p2m *p, gfn_t *cursor, p2m_drop_fn *drop,
                    find_leaf(root, NULL, cursor->n, &at);
         }
     }
-    drop_scattered(&s);
+    sweep_drop_gathered(&s);
     p2m_batch_end(&s.b);
     return over ? -ERESTART : 0;
 }

@@ -24,11 +24,9 @@ static void bury(struct p2m_batch *b, struct p2m_table *t)
 {
     BUG_ON(t->population != 0);
     list_remove(&t->grace.link);
-    list_append(&b->dead_tables, &t->grace.link);
-    counter_add(&b->p2m->nr_tables, -UINT64_C(1));
+    p2m_batch_bury(b, t);
     /* Even with no entry left the table itself may be cached by walkers. */
     b->need_flush = true;
-    b->leaf = NULL;
 }
 
 void p2m_table_unlink(struct p2m_batch *b, struct p2m_table *up, unsigned i)

@@ -6,7 +6,11 @@
 #include <quire/string.h>
 #include <quire/work.h>
 
-#define COST_TABLE 750      /* units: a page of zeroes and its record */
+/* Units: a page of zeroes and its record; freeing one of many. */
+#define COST_TABLE 750
+#define COST_FREE 90
+
+#define CHAIN_MAX 16        /* tables freed in one go */
 
 struct p2m_table *p2m_table_alloc(void)
 {
@@ -42,15 +46,38 @@ void p2m_table_free(struct p2m_table *t)
     heap_free(t);
 }
 
+/* The chain that hangs from the first: one grace period, one taking of each
+ * lock. */
 static void free_after_grace(struct grace_head *h)
 {
-    p2m_table_free(container_of(h, struct p2m_table, grace));
+    struct p2m_table *t = container_of(h, struct p2m_table, grace);
+    struct frame *frame[CHAIN_MAX];
+    void *record[CHAIN_MAX];
+    unsigned n = 0;
+
+    for (; t != NULL; t = t->chain) {
+        frame[n] = mfn_to_frame(t->mfn);
+        frame[n]->user = NULL;
+        record[n++] = t;
+    }
+    work_charge(n * COST_FREE);
+    page_free_many(frame, n);
+    heap_free_many(record, n);
 }
 
-void p2m_table_defer_free(struct p2m_table *t)
+void p2m_tables_defer_free(struct p2m_table *chain)
 {
-    list_remove(&t->grace.link);
-    grace_defer(&t->grace, free_after_grace);
+    while (chain != NULL) {
+        struct p2m_table *first = chain, *last = chain;
+
+        for (unsigned n = 1; n < CHAIN_MAX && last->chain != NULL; n++) {
+            last = last->chain;
+        }
+        chain = last->chain;
+        last->chain = NULL;
+        list_remove(&first->grace.link);
+        grace_defer(&first->grace, free_after_grace);
+    }
 }
 
 unsigned p2m_table_next(const struct p2m_table *t, unsigned i)

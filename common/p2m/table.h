@@ -26,6 +26,7 @@
 struct p2m_table {
     struct grace_head grace;    /* .link also holds it in a batch's lists */
     _Atomic uint64_t occupied[OCCUPIED_WORDS];  /* [p2m], (a) to read */
+    struct p2m_table *chain;    /* the next of those that are to be freed */
     mfn_t mfn;                  /* (c) */
     uint32_t base;              /* (c) first gfn >> NPT_BITS */
     uint16_t population;        /* [p2m] bits set in occupied */
@@ -37,8 +38,8 @@ static_assert(sizeof(struct p2m_table) <= 128, "one heap object of 128");
 struct p2m_table *p2m_table_alloc(void);
 /** p2m_table_free() - at once: never linked, or nobody can look any more. */
 void p2m_table_free(struct p2m_table *t);
-/** p2m_table_defer_free() - after a grace period. */
-void p2m_table_defer_free(struct p2m_table *t);
+/** p2m_tables_defer_free() - all of the chain, after a grace period. */
+void p2m_tables_defer_free(struct p2m_table *chain);
 
 static inline struct p2m_table *p2m_table_of(mfn_t mfn)
 {

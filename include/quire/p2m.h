@@ -148,7 +148,7 @@ struct p2m_batch {
     struct frame *put[64];      /* frames to drop after the flush */
     struct list reserved;       /* table pages in hand */
     unsigned nr_reserved;
-    struct list dead_tables;    /* unlinked, freed after flush and grace */
+    struct p2m_table *dead;     /* unlinked, freed after flush and grace */
     struct list emptied;        /* no entry left: unlinked at the end */
     struct p2m_table *leaf;     /* the level 1 table used last, or NULL, */
     uint64_t leaf_base;         /* ... and its first gfn >> 9 */

@@ -21,6 +21,9 @@
 struct frame *page_alloc(unsigned order, enum frame_use use);
 /** page_free() - give a block of page_alloc() back, whole. */
 void page_free(struct frame *f, unsigned order);
+/** page_free_many() - @n single frames of one use at once, past the caches:
+ *  they are not wanted again soon. */
+void page_free_many(struct frame *const *f, unsigned n);
 /**
  * page_alloc_owned() - 2^@order frames charged to @owner; each frame of the
  * block is then counted, typed and freed by itself (refs = 1 | ALLOCATED).

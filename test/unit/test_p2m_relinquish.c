@@ -31,6 +31,8 @@ static void drop_group_and_check(struct p2m *p, const struct p2m_group *g)
     CHECK(g->order != P2M_ORDER_4K || g->form != P2M_NEIGHBOURS ||
           g->first.n % 64 == 0);
     CHECK(g->order == P2M_ORDER_4K || g->map == 1);
+    /* No more than one sparse table may hold. */
+    CHECK(g->form != P2M_SCATTERED || g->map >> 16 == 0);
     test_drop_each(p, g, drop_and_check);
 }
 
