@@ -36,7 +36,8 @@ QUICK = [
     ("rmap", {"sharers": "1k,10k,100k", "pattern": "dense,random,stride256",
               "rmap": FORMS}),
     ("unshare", {"sharers": "1k"}), ("spte-rmap", {}), ("shadow", {}),
-    ("latency", {}),
+    ("latency", {}), ("wakeup", {"sharers": "10k,100k",
+                                 "pattern": "dense,random"}),
 ]
 # Kills that are traced: many gfns, and few, so that each slice can be seen. A
 # guest that computes without end runs beside them.

@@ -52,7 +52,9 @@ color:var(--soft)}
 main{padding:1.5rem 1rem 3rem}h1{font-size:1.6rem}
 th,td{padding:.28rem .45rem}th:first-child,td:first-child{min-width:7.5rem}}
 @media print{body{font-size:10pt}main{max-width:none;padding:0}
-h2{break-after:avoid}figure,tr{break-inside:avoid}
+h1{font-size:17pt}h2{font-size:13pt;margin-top:1.4rem}h2,h3,section>p{
+break-after:avoid}svg,tr,figcaption{break-inside:avoid}figcaption{
+break-before:avoid;font-size:9pt}
 details::details-content{content-visibility:visible;display:block}
 summary{display:none}.scroll{overflow:visible}table{font-size:7.5pt}
 .panels{grid-template-columns:1fr 1fr}}

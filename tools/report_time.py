@@ -122,7 +122,7 @@ def single_slices(kill):
 def pair_chart(rows, width, title, unit):
     """@rows: [(name, nested, shadow)]: two points on a line each."""
     left = 152 if width == NARROW else 180
-    chart = Chart(width, 62 + 22 * len(rows), title, " ".join(
+    chart = Chart(width, 72 + 22 * len(rows), title, " ".join(
         f"{name}: nested {show(a)}, shadow {show(b)}."
         for name, a, b in rows), left=left, right=24, top=26, bottom=40)
     x = Log([v for _, a, b in rows for v in (a, b)], left, chart.x1)

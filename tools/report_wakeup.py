@@ -1,10 +1,9 @@
 """The report's charts of wake-up delays: how late a sleeping guest is woken, in
 a quiet machine and beside a kill."""
 
-from bench_cell import FRAMES, describe
 from bench_goals import GOALS
 from bench_numbers import show
-from svg import Chart, Log, number
+from svg import Chart, Log, number, short
 
 NARROW = 360
 ROW = 18
@@ -12,18 +11,22 @@ BEYOND = "instructions_beyond_idle"
 BEYOND_MOST = next(g["at_most"] for g in GOALS if g["field"] == BEYOND)
 PANELS = 6                      # the kills that disturb most
 FIRST_EDGE = 1024
-ORDER = list(FRAMES)
+KINDS = {"one": "one frame", "pairs": "pairs", "seed": "100 sharers a frame",
+         "private": "private pages", "superpages": "2M pages",
+         "holes": "1 TiB of holes"}
+ORDER = list(KINDS)
 
 
 def _kill(row):
-    """What was killed, in words."""
-    config = {k: row[k] for k in ("frames", "pattern", "gfns", "who")
-              if k in row}
-    if config.get("frames") == "one":
-        del config["frames"]    # its pattern says it
-    if config.get("frames") == "holes":
-        del config["gfns"]
-    return ", ".join(describe(config))
+    """What was killed, in few words."""
+    parts = [KINDS.get(row["frames"], row["frames"])]
+    if row["frames"] == "one":
+        parts = [row.get("pattern", "one frame")]
+    if row["frames"] != "holes":
+        parts.append(short(row["gfns"]))
+    if "who" in row:
+        parts.append(row["who"])
+    return ", ".join(parts)
 
 
 def _rows(results):
@@ -38,7 +41,7 @@ def worst_chart(results, width):
     """The worst delay idle and beside each kill, two points on a line."""
     rows = _rows(results)
     groups = list(dict.fromkeys(r["kill"] for r in rows))
-    left = 158 if width == NARROW else 250
+    left = 158 if width == NARROW else 180
     chart = Chart(width, 66 + ROW * (len(rows) + 2 * len(groups)),
                   "The latest wake-up beside each kill", " ".join(
                       f"{_kill(r)}, {r['kill']}: idle "
@@ -76,7 +79,7 @@ def _worst_row(chart, x, y, row, first):
     if first:
         chart.text(x(idle), y - 8, "idle", "name f0", "middle")
         chart.text(x(worst), y - 8, "beside the kill", "name f1", "middle")
-        chart.text(limit, y - 8, "goal", "soft", "middle")
+        chart.text(limit, y - 22, "goal", "soft", "middle")
 
 
 def below(edge):
@@ -126,8 +129,9 @@ def _panel(row, x_values, y_values):
         a, b, part = max(tables[1], key=lambda e: e[2])
         chart.text(x(b) + 4, max(y(part), chart.y1) + 10, "idle", "name f0")
     if tables[0]:
-        a, b, part = tables[0][-1]
-        chart.text(x(b), y(part) - 5, "beside the kill", "name f1", "end")
+        a, b, part = max(tables[0], key=lambda e: e[2])
+        chart.text((x(a) + x(b)) / 2, y(part) - 5, "beside the kill",
+                   "name f1", "middle")
     return chart
 
 

@@ -22,7 +22,8 @@ color-scheme:light dark}
 --bad:#a3161f;color-scheme:light}}
 svg.chart{font:11px system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,
 sans-serif;font-variant-numeric:tabular-nums;fill:var(--ink);overflow:visible}
-.chart .soft,.chart .value{fill:var(--soft)}.chart .name{font-weight:600}
+.chart .name{font-weight:600}
+.chart .soft,.chart .value{fill:var(--soft)}.chart .soft{font-weight:400}
 .chart .name,.chart .value{paint-order:stroke;stroke:var(--paper);
 stroke-width:3px;stroke-linejoin:round}
 .chart .head{font-weight:600;font-size:12px}
@@ -223,9 +224,10 @@ class Chart:
                           f"{inner}</rect>")
 
     def goal(self, y, words):
-        """What is asked for: a dotted line across, named at its left end."""
+        """What is asked for: a dotted line, named at its left end if at all."""
         self.rule(self.x0, y, self.x1, y, "goal")
-        self.text(self.x0 + 4, y - 4, words, "value")
+        if words:
+            self.text(self.x0 + 4, y - 4, words, "value")
 
     def svg(self, alone=False):
         """The text; @alone, as a file of its own."""
