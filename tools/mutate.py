@@ -9,7 +9,8 @@ test/mutations/ lists deliberate breakages, a file for each room of the code:
     old = "text that occurs once"
     new = "what it becomes"
     test = "test/model/test_flush"       # the program that must fail, or
-    boot = "test/boot/test_run.py"       # ... the script that must
+    boot = "test/boot/test_run.py"       # ... the script that must; behind
+                                         # it may be the names of its cases
 
 Each one is applied to a copy of the tree; the test is built there and run
 under a time limit. A mutant that builds and passes has SURVIVED: exit 1. One
@@ -54,7 +55,8 @@ def judge(mutation, tree, seconds):
             program = f"build/host/asan/{mutation['test']}"
             targets, argv = [program], [program]
         else:
-            targets, argv = ["all"], [sys.executable, mutation["boot"]]
+            targets, argv = ["all"], [sys.executable,
+                                      *mutation["boot"].split()]
         if run(["make", "-j2", *targets], tree, BUILD_SECONDS) != 0:
             return "does not build"
         return "SURVIVED" if run(argv, tree, seconds) == 0 else "caught"

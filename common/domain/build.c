@@ -146,9 +146,6 @@ int domain_vcpu_create(struct domain *d)
     }
     if (err == 0) {
         err = arch_vcpu_init(v);
-        if (err != 0) {
-            vcpu_shadow_fini(v);
-        }
     }
     if (err != 0) {
         sched_vcpu_fini(v);

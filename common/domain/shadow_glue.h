@@ -7,9 +7,8 @@
 #include <quire/domain.h>
 
 /** vcpu_shadow_init() - @v's part, and the domain's for its first vCPU; nothing
- *  if it runs on nested paging. -ENOMEM. */
+ *  if it runs on nested paging. -ENOMEM. domain_shadow_relinquish() undoes. */
 int must_check vcpu_shadow_init(struct vcpu *v);
-void vcpu_shadow_fini(struct vcpu *v);
 /** domain_shadow_written() - Quire has written to @gfn of @p's domain. Not
  *  within p2m_access_begin() .. end(): it takes the shadow's lock. */
 void domain_shadow_written(struct p2m *p, gfn_t gfn);

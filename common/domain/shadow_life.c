@@ -74,14 +74,12 @@ int vcpu_shadow_init(struct vcpu *v)
     return 0;
 }
 
-void vcpu_shadow_fini(struct vcpu *v)
+static void drop_vcpu(struct vcpu *v)
 {
-    if (v->shadow_vcpu != NULL) {
-        shadow_vcpu_fini(v->shadow, v->shadow_vcpu);
-        heap_free(v->shadow_vcpu);
-        v->shadow_vcpu = NULL;
-        v->shadow = NULL;
-    }
+    shadow_vcpu_fini(v->shadow, v->shadow_vcpu);
+    heap_free(v->shadow_vcpu);
+    v->shadow_vcpu = NULL;
+    v->shadow = NULL;
 }
 
 struct shadow *domain_shadow_get(struct domain *d)
@@ -121,7 +119,7 @@ int domain_shadow_relinquish(struct domain *d, struct work *w)
 
     for (unsigned i = 0; i < d->nr_vcpus; i++) {
         if (d->vcpus[i]->shadow_vcpu != NULL) {
-            vcpu_shadow_fini(d->vcpus[i]);
+            drop_vcpu(d->vcpus[i]);
             if (work_spend(w, COST_VCPU)) {
                 return -ERESTART;
             }
