@@ -144,6 +144,7 @@ def labels_keep_their_distance():
     order = sorted(places)
     check(all(b - a >= 13 for a, b in zip(order, order[1:])), str(places))
     check(places[3] == 100, "what is free stays")
+    check(min(places) >= 0, "within the chart")
     check(max(svg.spread([199, 200], 13, 0, 200)) <= 200, "within the chart")
     check(svg.spread([], 13, 0, 200) == [])
 
@@ -234,7 +235,9 @@ def results_of_several_builds_are_told():
     check("more than one" not in text_of(page_of(whole())[0]))
     page, results = page_of(whole(), other)
     check_in("more than one compiler", text_of(page))
-    check(len(results.rows) == len(whole()["rows"]), "the later row stays")
+    check(len(results.rows) == len(whole()["rows"]), "each row once")
+    first, later = (kill_of("list", "dense", 1000, c) for c in (5.0, 6.0))
+    check(page_of({"rows": [first]}, {"rows": [later]})[1].rows == [later])
     again = report_data.Results()
     again.add(results.document())
     check(again.rows == results.rows and again.kills == results.kills)
