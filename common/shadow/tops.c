@@ -7,13 +7,13 @@
  */
 #include "pages.h"
 
-#define NR_KEPT 256
+#define NR_KEPT 1024            /* 8 MiB */
 
 static _Atomic spte_ref_t kept[NR_KEPT];
 
 void shadow_init(void)
 {
-    spte_ref_t high[NR_KEPT];
+    static spte_ref_t high[NR_KEPT];
     unsigned nr_high = 0, nr = 0;
 
     if (frame_table_end <= TOP_MFN_END) {
