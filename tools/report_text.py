@@ -30,7 +30,7 @@ def _destroys(results, **match):
 
 def _against_xen(results):
     found = _destroys(results, rmap="adaptive", pattern="dense")
-    both = [n for n in found if n in XEN_DENSE]
+    both = [n for n in found if n in XEN_DENSE and found[n]]
     if not both:
         return
     n = both[-1]
@@ -110,7 +110,7 @@ def _wakeups(results):
 
 
 def _memory(results):
-    rows = results.of("rmap", rmap="adaptive")
+    rows = [r for r in results.of("rmap", rmap="adaptive") if BYTES in r]
     if not rows:
         return
     n = max(r["sharers"] for r in rows)

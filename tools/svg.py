@@ -249,7 +249,7 @@ class Chart:
 def beside(charts, title, description, gap=24):
     """Several charts in a row, as one file."""
     width = sum(c.width + gap for c in charts) + gap
-    height = max(c.height for c in charts) + 2 * gap
+    height = max((c.height for c in charts), default=0) + 2 * gap
     whole = Chart(width, height, title, description)
     x = gap
     for chart in charts:
