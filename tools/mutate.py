@@ -18,8 +18,11 @@ that does not apply (the code moved on) or does not build is an error too.
 """
 
 import argparse
+import contextlib
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,15 +35,21 @@ BUILD_SECONDS = 600
 
 
 def run(argv, cwd, seconds):
-    """Exit status of a command, its output dropped; None: timed out."""
-    try:
-        done = subprocess.run(argv, cwd=cwd, timeout=seconds,
-                              stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        return None
-    return done.returncode
+    """Exit status of a command, its output dropped; None: timed out.
+
+    What the command itself started ends with it: a test forks.
+    """
+    with subprocess.Popen(argv, cwd=cwd, start_new_session=True,
+                          stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as process:
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def judge(mutation, tree, seconds):

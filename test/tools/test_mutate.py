@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """The list of deliberate breakages: well-formed, and shown in full."""
 
+import pathlib
+import tempfile
+import time
+
 from cases import ROOT, case, check, main, run
 
 import mutate
@@ -39,6 +43,21 @@ def words_choose():
     check(status == 0 and len(lines) > 2, out)
     check(all("rmap:" in line and "split" in line for line in lines
               if line.startswith("    ")), out)
+
+
+@case
+def what_a_test_starts_ends_with_it():
+    """A test that forks and hangs leaves nobody behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        note = pathlib.Path(folder, "pid")
+        hangs = f"sleep 300 & echo $! > {note}; wait"
+        check(mutate.run(["sh", "-c", hangs], folder, 1) is None)
+        child = pathlib.Path("/proc", note.read_text().strip(), "stat")
+        for _ in range(100):
+            if not child.exists() or ") Z " in child.read_text():
+                return
+            time.sleep(0.05)
+        check(False, "the child still runs")
 
 
 main()
