@@ -1,5 +1,5 @@
-"""The smallest test runner: @case functions, PASS and FAIL lines, a closing
-line. `test_x.py NAME` runs one."""
+"""The smallest test runner: @case functions, PASS, SKIP and FAIL lines, a
+closing line. `test_x.py NAME` runs one."""
 
 import os
 import pathlib
@@ -27,6 +27,10 @@ def check(condition, what=""):
 def check_in(part, text):
     if part not in text:
         raise AssertionError(f"no {part!r} in {text[-1500:]!r}")
+
+
+class Skip(Exception):
+    """A case cannot be run here; the text says why. It is not counted."""
 
 
 def run(*argv, seconds=60, env=None, text="", cwd=ROOT):
@@ -59,16 +63,19 @@ def raises(kind, part, function, *arguments):
 def main():
     chosen = [c for c in _cases
               if not sys.argv[1:] or c.__name__ in sys.argv[1:]]
-    failed = 0
+    failed = skipped = 0
     for function in chosen:
         try:
             function()
             print(f"PASS {function.__name__}", flush=True)
+        except Skip as why:
+            skipped += 1
+            print(f"SKIP {function.__name__}: {why}", flush=True)
         except Exception as err:        # a test may fail in any way
             failed += 1
             where = traceback.extract_tb(err.__traceback__)[-1]
             reason = str(err) or type(err).__name__
             print(f"FAIL {function.__name__}: {where.name}:{where.lineno}: "
                   f"{type(err).__name__}: {reason}", flush=True)
-    print(f"{len(chosen) - failed} passed, {failed} failed")
+    print(f"{len(chosen) - failed - skipped} passed, {failed} failed")
     sys.exit(1 if failed or not chosen else 0)

@@ -37,6 +37,15 @@ def a_good_one_passes():
 
 
 @case
+def what_was_skipped_is_told():
+    status, out = judge("echo 'SKIP a: no browser'; "
+                        "echo '3 passed, 0 failed'")
+    check(status == 0, out)
+    check_in("SKIP a: no browser", out)
+    check(out.splitlines()[-1] == "3 passed, 0 failed", out)
+
+
+@case
 def a_failure_is_shown():
     fails("echo 'FAIL b: why'; echo '1 passed, 1 failed'; exit 1",
           "FAIL b: why")
