@@ -128,6 +128,21 @@ static void check_msrs(void)
     }
 }
 
+/* With shadow paging the processor's own CR0.WP is always set. */
+static void check_wp_is_its_own(uint64_t cr0)
+{
+    uint64_t full;
+    uint16_t word;
+
+    write_cr0(cr0 & ~UINT64_C(0x10000));
+    asm volatile("smsw %0" : "=r"(full));
+    asm volatile("smsw %0" : "=m"(word));
+    CHECK(read_cr0() == (cr0 & ~UINT64_C(0x10000)), "CR0.WP is set");
+    CHECK(full == read_cr0() && word == (uint16_t)cr0,
+          "SMSW: %lx and %x", full, word);
+    write_cr0(cr0);
+}
+
 static void check_control_registers(void)
 {
     uint64_t cr0 = read_cr0(), cr4 = read_cr4();
@@ -141,6 +156,7 @@ static void check_control_registers(void)
     CHECK(read_cr0() == (cr0 | 8), "CR0.TS does not stick");
     asm volatile("clts");
     CHECK(read_cr0() == cr0, "CLTS does not clear CR0.TS");
+    check_wp_is_its_own(cr0);
     write_cr8(5);
     CHECK(read_cr8() == 5, "CR8 %lx", read_cr8());
     write_cr8(0);
