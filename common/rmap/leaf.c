@@ -187,26 +187,27 @@ void leaf_remove(struct leaf *l, uint64_t hash, uint64_t map)
     panic("BUG: rmap: members %lx of a group are not there", map);
 }
 
-/* Where the entry @word is, and in *@at its bucket; it is not at home, in @k.
- * NULL: it is not there, or a bucket with maps is on the way. */
-static uint64_t *find_away(struct leaf *l, size_t k, uint64_t word,
-                           size_t *at)
+/* Which word the entry @word is, and in *@at of which bucket; it is not at
+ * home, in @k. BUCKET_WORDS: it is not there, or a bucket with maps is on the
+ * way. */
+static size_t find_away(const struct leaf *l, size_t k, uint64_t word,
+                        size_t *at)
 {
     for (unsigned probe = 1; probe < LEAF_BUCKETS; probe++) {
-        uint64_t *w;
+        size_t i;
 
         if (l->fill[k] >= FILL_MAP || l->passed[k] == 0) {
             break;
         }
         k = next_bucket((unsigned)k);
         word += UINT64_C(1) << WORD_AWAY_SHIFT;
-        w = bucket_find(l, k, word);
-        if (w != NULL) {
+        i = bucket_find(l, k, l->fill[k], word);
+        if (i != BUCKET_WORDS) {
             *at = k;
-            return w;
+            return i;
         }
     }
-    return NULL;
+    return BUCKET_WORDS;
 }
 
 /* Whether the member whose entry would be @word is in a map or is an entry. */
@@ -243,7 +244,7 @@ bool leaf_has_elsewhere(struct leaf *l, size_t k, uint64_t word)
         if (l->passed[k] == 0) {
             return false;
         }
-        if (find_away(l, k, word, &at) != NULL) {
+        if (find_away(l, k, word, &at) != BUCKET_WORDS) {
             return true;
         }
     }
@@ -253,12 +254,11 @@ bool leaf_has_elsewhere(struct leaf *l, size_t k, uint64_t word)
 void leaf_remove_member(struct leaf *l, size_t k, uint64_t word)
 {
     if (l->fill[k] < FILL_MAP) {
-        size_t at;
-        uint64_t *w = find_away(l, k, word, &at);
+        size_t at, i = find_away(l, k, word, &at);
 
-        if (w != NULL) {
+        if (i != BUCKET_WORDS) {
             count_passed(l->passed, (unsigned)k, (unsigned)at, -1);
-            leaf_cut_single(l, at, w);
+            bucket_cut(l, at, l->fill[at], i);
             return;
         }
     }

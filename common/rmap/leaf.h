@@ -205,32 +205,26 @@ static inline bool may_have_group(const uint64_t *bucket, uint64_t hash)
 }
 
 /**
- * bucket_find() - where @word is among the words of bucket @k, if they are all
- * of single members (a map can be any number). NULL: ask leaf_has_elsewhere().
+ * bucket_find() - which of the @fill words of bucket @k is @word, if they are
+ * all of single members (a map can be any number). BUCKET_WORDS: ask
+ * leaf_has_elsewhere(). All eight are compared, without a branch: which of them
+ * it is no processor can guess, and a wrong guess costs it more than that.
  */
-static inline uint64_t *bucket_find(struct leaf *l, size_t k, uint64_t word)
+static inline size_t bucket_find(const struct leaf *l, size_t k, size_t fill,
+                                 uint64_t word)
 {
-    uint64_t *bucket = l->bucket[k];
+    const uint64_t *bucket = l->bucket[k];
+    size_t at = BUCKET_WORDS;
 
-#define BUCKET_CASE(n) \
-    case n: \
-        if (bucket[(n) - 1] == word) { \
-            return &bucket[(n) - 1]; \
-        } \
-        __attribute__((fallthrough))
-    switch (l->fill[k]) {
-    BUCKET_CASE(8);
-    BUCKET_CASE(7);
-    BUCKET_CASE(6);
-    BUCKET_CASE(5);
-    BUCKET_CASE(4);
-    BUCKET_CASE(3);
-    BUCKET_CASE(2);
-    BUCKET_CASE(1);
-    default:
-        return NULL;
+    if (fill > BUCKET_WORDS) {
+        return BUCKET_WORDS;
     }
-#undef BUCKET_CASE
+    /* The first, for behind the last word there is what was there once. */
+#pragma GCC unroll 8
+    for (size_t i = BUCKET_WORDS; i-- > 0;) {
+        at = bucket[i] == word ? i : at;
+    }
+    return at < fill ? at : BUCKET_WORDS;
 }
 
 /**
@@ -252,15 +246,26 @@ static inline bool leaf_add_single(struct leaf *l, size_t k, uint64_t word)
     return true;
 }
 
-/** leaf_cut_single() - take out the word at @w, which bucket_find() found. The
- *  bucket's last takes its place. */
-static inline void leaf_cut_single(struct leaf *l, size_t k, uint64_t *w)
+/** bucket_cut() - take out the word @at, which bucket_find() found, of @fill.
+ *  The bucket's last takes its place. */
+static inline void bucket_cut(struct leaf *l, size_t k, size_t fill, size_t at)
 {
-    size_t n = l->fill[k] - 1u;
-
-    *w = l->bucket[k][n];
-    l->fill[k] = (uint8_t)n;
+    fill--;
+    l->bucket[k][at] = l->bucket[k][fill];
+    l->fill[k] = (uint8_t)fill;
     l->used--;
+}
+
+/** leaf_cut_single() - take out @word, if bucket_find() finds it. */
+static inline bool leaf_cut_single(struct leaf *l, size_t k, uint64_t word)
+{
+    size_t fill = l->fill[k], at = bucket_find(l, k, fill, word);
+
+    if (unlikely(at == BUCKET_WORDS)) {
+        return false;
+    }
+    bucket_cut(l, k, fill, at);
+    return true;
 }
 
 /** leaf_narrow() - take a member out of a map in its home bucket @k that keeps

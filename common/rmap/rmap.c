@@ -171,28 +171,10 @@ int rmap_insert_kin(struct rmap *r, struct rmap_pair p, domid_t relative)
     return rmap_insert(r, p);
 }
 
-void rmap_remove(struct rmap *r, struct rmap_pair p)
+/* Of a map that is no table: beside the table's way, so that neither has the
+ * other's registers to save. */
+static __attribute__((noinline)) void remove_small(struct rmap *r, uint64_t key)
 {
-    uint64_t key = rmap_key(p);
-
-    if (likely(is_table(r))) {
-        uint64_t hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
-        struct leaf *l = find_leaf(r, hash);
-        size_t k = home_of(hash);
-        uint64_t word = pair_word(hash, key);
-        uint64_t *w = bucket_find(l, k, word);
-
-        r->count--;
-        if (unlikely(w == NULL)) {
-            remove_from_map(r, l, k, word);
-            return;
-        }
-        leaf_cut_single(l, k, w);
-        if (unlikely(should_shrink_by_one(l))) {
-            rmap_adaptive_shrink(r, hash);
-        }
-        return;
-    }
     if (is_two(r)) {
         two_remove(r, key);
     } else if (is_one(r)) {
@@ -202,6 +184,27 @@ void rmap_remove(struct rmap *r, struct rmap_pair p)
     } else {
         ops_of(r)->remove(r, key);
     }
+}
+
+void rmap_remove(struct rmap *r, struct rmap_pair p)
+{
+    uint64_t key = rmap_key(p);
+
+    if (likely(is_table(r))) {
+        uint64_t hash = rmap_hash(key >> RMAP_GROUP_SHIFT);
+        struct leaf *l = find_leaf(r, hash);
+        size_t k = home_of(hash);
+        uint64_t word = pair_word(hash, key);
+
+        r->count--;
+        if (unlikely(!leaf_cut_single(l, k, word))) {
+            remove_from_map(r, l, k, word);
+        } else if (unlikely(should_shrink_by_one(l))) {
+            rmap_adaptive_shrink(r, word & WORD_HASH);
+        }
+        return;
+    }
+    remove_small(r, key);
 }
 
 bool rmap_has(const struct rmap *r, struct rmap_pair p)
@@ -214,7 +217,7 @@ bool rmap_has(const struct rmap *r, struct rmap_pair p)
         size_t k = home_of(hash);
         uint64_t word = pair_word(hash, key);
 
-        return bucket_find(l, k, word) != NULL ||
+        return bucket_find(l, k, l->fill[k], word) != BUCKET_WORDS ||
                leaf_has_elsewhere(l, k, word);
     }
     return ops_of(r)->has(r, key);

@@ -116,13 +116,17 @@ static unsigned index_of(const char *name, const char *const *names,
 
 static void all_rows(void)
 {
-    static const uint64_t sizes[] = { 1000, 100000, 1000000, 10000000 };
+    static const uint64_t sizes[] = {
+        1000, 10000, 100000, 1000000, 10000000,
+    };
 
     for (unsigned form = 0; form < RMAP_NR_FORMS; form++) {
         for (unsigned p = 0; p < RMAP_NR_PATTERNS; p++) {
             for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
-                struct rmap_trace t = { p, RMAP_SHUFFLED, sizes[i], 1 };
+                struct rmap_trace t = { p, RMAP_FORWARD, sizes[i], 1 };
 
+                row(form, &t);
+                t.order = RMAP_SHUFFLED;
                 row(form, &t);
             }
         }
