@@ -10,7 +10,7 @@
 #include <quire/log.h>
 
 #define MAX_RESTARTS 8
-#define AUDIT_GFNS (UINT64_C(1) << 22)  /* without one mapped, in one go */
+#define PAGE_COST 7500          /* of one without an spte */
 
 #define VIOLATION(a, ...) \
     do { \
@@ -60,21 +60,21 @@ static void end_chain(struct shadow_audit *a)
 static int audit_chains(struct shadow_audit *a, struct shadow *s,
                         struct work *w)
 {
-    while (a->cursor >> P2M_GFN_BITS == 0) {
-        uint64_t g = a->cursor, end = (g | (AUDIT_GFNS - 1)) + 1;
-        head_ref_t head;
+    const uint64_t end = UINT64_C(1) << P2M_GFN_BITS;
+
+    while (a->cursor < end) {
+        uint64_t g = a->chain.is_begun ? a->cursor
+                                       : heads_next(s, a->cursor, end);
+        head_ref_t head = g < end ? heads_find(s, GFN(g)) : 0;
         spte_ref_t ref;
 
-        if (!a->chain.is_begun) {
-            a->cursor = g = heads_next(s, g, end);
-            if (g == end) {
-                if (work_spend(w, 1000)) {
-                    return -ERESTART;
-                }
-                continue;
+        a->cursor = g;
+        if (head == 0) {
+            if (work_spend(w, 6000)) {
+                return -ERESTART;
             }
+            continue;
         }
-        head = heads_find(s, GFN(g));
         while ((ref = spte_rmap_audit_next(&a->chain, head,
                                            max_chain(s))) != 0) {
             a->on_chains++;
@@ -204,7 +204,7 @@ static int audit_list(struct shadow_audit *a, struct shadow *s,
             a->page = sp;
             a->slot = 0;
             a->has_parents = true;
-            if (work_spend(w, 3500)) {
+            if (work_spend(w, PAGE_COST)) {
                 return -ERESTART;
             }
         }

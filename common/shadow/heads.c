@@ -12,6 +12,7 @@
 #include <quire/string.h>
 
 #define FANOUT 1024
+#define MAX_STEPS 400           /* in search of a page, in one go */
 
 static unsigned index_0(uint64_t gfn) { return (unsigned)(gfn >> 29); }
 static unsigned index_1(uint64_t gfn) { return gfn >> 19 & (FANOUT - 1); }
@@ -88,7 +89,7 @@ static uint64_t next_multiple(uint64_t n, unsigned bits)
 
 uint64_t heads_next(const struct shadow *s, uint64_t gfn, uint64_t end)
 {
-    while (gfn < end) {
+    for (unsigned i = 0; i < MAX_STEPS && gfn < end; i++) {
         uint32_t t = s->top[index_0(gfn)];
 
         if (t == 0) {
@@ -105,7 +106,7 @@ uint64_t heads_next(const struct shadow *s, uint64_t gfn, uint64_t end)
         }
         gfn = next_multiple(gfn, 9);
     }
-    return end;
+    return MIN(gfn, end);
 }
 
 static void free_table(struct shadow *s, uint32_t *slot)

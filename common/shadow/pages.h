@@ -111,7 +111,8 @@ head_ref_t heads_find(const struct shadow *s, gfn_t gfn);
 /** heads_get() - 0: no memory. */
 head_ref_t heads_get(struct shadow *s, gfn_t gfn);
 /** heads_next() - the first gfn in [@gfn, @end) whose page of heads is there,
- *  or @end. Skips what is not there in steps of its size. */
+ *  or @end. Skips what is not there in steps of its size; where that takes
+ *  very many, a gfn without a page, from which to go on. */
 uint64_t heads_next(const struct shadow *s, uint64_t gfn, uint64_t end);
 /** heads_destroy() - all chains are empty. Preemptible. */
 int must_check heads_destroy(struct shadow *s, struct work *w);

@@ -167,7 +167,7 @@ void protect_changed(struct p2m_listener *l, struct p2m *p, gfn_t gfn,
         head_ref_t head = heads_find(s, GFN(g));
         uint64_t stop = MIN(end, (g | (SPTES_PER_PAGE - 1)) + 1);
 
-        for (; g < stop; g++, head++) {
+        for (; head != 0 && g < stop; g++, head++) {
             if (!spte_rmap_is_empty(head)) {
                 units += chain_changed(s, GFN(g), head);
             }
@@ -230,7 +230,7 @@ static int prepare(struct shadow *s, gfn_t gfn, uint64_t nr, struct work *w)
         head_ref_t head = heads_find(s, GFN(g));
         uint64_t stop = MIN(end, (g | (SPTES_PER_PAGE - 1)) + 1);
 
-        for (; g < stop && err == 0; g++, head++) {
+        for (; head != 0 && g < stop && err == 0; g++, head++) {
             if (!spte_rmap_is_empty(head) && !is_short(head, &room)) {
                 err = zap_chain(s, head, w);
             }

@@ -474,7 +474,7 @@ TEST(the_audit_in_slices)
         struct work w = WORK_INIT;
 
         err = shadow_audit_run(&a, s, &w);
-        CHECK(w.left > -3600);
+        CHECK(w.left > -7600);
         if (++n == 5) {         /* a change meanwhile: it starts again */
             *word(PT, 0) = DATA << 12 | E_P;
             shadow_written(s, GFN(PT));
