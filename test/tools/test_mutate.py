@@ -19,8 +19,11 @@ def each_is_complete():
           [n for n in names if names.count(n) > 1])
     for m in MUTATIONS:
         check(("test" in m) != ("boot" in m), m["name"])
-        test = m.get("boot") or m["test"] + ".c"
+        test, *cases = (m.get("boot") or m["test"] + ".c").split()
         check((ROOT / test).exists(), f"{m['name']}: no {test}")
+        for name in cases:
+            check(f"def {name}(" in (ROOT / test).read_text(),
+                  f"{m['name']}: no case {name}")
         check((ROOT / m["file"]).exists(), f"{m['name']}: no {m['file']}")
         check(m["old"] != m["new"], f"{m['name']}: breaks nothing")
 
