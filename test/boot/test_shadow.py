@@ -84,10 +84,11 @@ def every_guest():
          create("state", "", image="state"),
          create("latency", "count=200 gap_us=300", image="latency"),
          create("smp", "", 4, image="smp"),
+         create("paging", "", image="paging"),
          create("stress", "seed=7 rounds=3", image="stress"),
          create("nested", "seed=7 rounds=3", more="", image="stress")],
         ["exits"], cpus=2, images=("exits", "hostile", "hello", "state",
-                                   "latency", "smp", "stress"))
+                                   "latency", "smp", "stress", "paging"))
 
 
 @case
