@@ -258,27 +258,25 @@ static int adaptive_insert(struct rmap *r, uint64_t key)
 
 static void adaptive_remove(struct rmap *r, uint64_t key)
 {
-    rmap_adaptive_remove_pair(r, key);
+    if (is_two(r)) {
+        two_remove(r, key);
+    } else {
+        rmap_adaptive_remove_pair(r, key);
+    }
 }
 
 void rmap_adaptive_remove_pair(struct rmap *r, uint64_t key)
 {
-    if (is_two(r)) {
-        two_remove(r, key);
-        return;
-    }
     key = key_in(r, key);
-    if (is_inline(r)) {
-        if (r->count == 1) {
-            inline_remove_last(r, key);
-            return;
-        }
-    } else if (is_array(r)) {
+    if (is_array(r)) {
         if (array_narrow(r, rmap_hash(key >> RMAP_GROUP_SHIFT),
                          key_bit(key))) {
             r->count--;
             return;
         }
+    } else if (is_inline(r) && r->count == 1) {
+        inline_remove_last(r, key);
+        return;
     }
     remove_group(r, key >> RMAP_GROUP_SHIFT, key_bit(key));
 }

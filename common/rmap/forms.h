@@ -45,6 +45,7 @@ bool must_check rmap_adaptive_takes_group(struct rmap *r, uint64_t map);
 int must_check rmap_adaptive_add(struct rmap *r, uint64_t group,
                                  uint64_t map);
 void rmap_adaptive_remove(struct rmap *r, uint64_t group, uint64_t map);
+/* Of a map that is not two pairs. */
 void rmap_adaptive_remove_pair(struct rmap *r, uint64_t key);
 /* After a removal from a table whose leaf of @hash has few words left. */
 void rmap_adaptive_shrink(struct rmap *r, uint64_t hash);

@@ -58,8 +58,9 @@ fast_path bool drop_one(struct p2m *p, gfn_t gfn, struct shared_frame *sf,
 }
 
 /* Returns the map of the frames whose last sharer has gone: one of the gfns
- * each. */
-static uint64_t drop_all(struct p2m *p, const struct p2m_group *g)
+ * each. @is_scattered is known where this is inlined. */
+fast_path uint64_t drop_all(struct p2m *p, const struct p2m_group *g,
+                            bool is_scattered)
 {
     uint64_t todo = g->map, last = 0;
     uint64_t i = first_of(todo);
@@ -78,7 +79,8 @@ static uint64_t drop_all(struct p2m *p, const struct p2m_group *g)
             todo &= ~run;
             next = first_of(todo);
         } else {
-            is_last = drop_one(p, p2m_group_gfn(g, (unsigned)i), sf, f);
+            is_last = drop_one(p, is_scattered ? g->gfn[i]
+                                               : gfn_add(g->first, i), sf, f);
         }
         if (is_last) {
             last |= UINT64_C(1) << i;
@@ -101,7 +103,8 @@ void share_drop_group(struct p2m *p, const struct p2m_group *g)
 
     ASSERT(g->type == p2m_ram_shared && g->order == P2M_ORDER_4K &&
            g->form != P2M_RUN);
-    last = drop_all(p, g);
+    last = g->form == P2M_SCATTERED ? drop_all(p, g, true)
+                                    : drop_all(p, g, false);
     if (last != 0) {
         shared_frames_retire(g->mfn, last);
     }
