@@ -105,7 +105,8 @@ $(TESTS:%=$(B)/host/$(1)/%) $(BENCHES:%=$(B)/host/$(1)/%): \
     $(B)/host/$(1)/%: $(B)/host/$(1)/%.o $(B)/host/$(1)/libquire.a
 	$$(call say,CC,$$@)
 	$$(Q)$$(CC) $(2) -pthread $$< $(B)/host/$(1)/libquire.a -o $$@
-DEPS += $$(HOST_OBJ_$(1):.o=.d) $$(TESTS:%=$(B)/host/$(1)/%.d)
+DEPS += $$(HOST_OBJ_$(1):.o=.d) \
+    $$(TESTS:%=$(B)/host/$(1)/%.d) $$(BENCHES:%=$(B)/host/$(1)/%.d)
 endef
 $(eval $(call host_variant,asan,-DQUIRE_DEBUG -fno-omit-frame-pointer \
     -fsanitize=address$(comma)undefined -fno-sanitize-recover=all))

@@ -270,12 +270,12 @@ static int descend(struct fault *f)
         if (!is_still(sp, i, e)) {
             return -ERESTART;
         }
-        /* Not the oldest any more, and kept where room is made. */
-        page_pin(f->s, sp);
         if (sp->role.level == 1) {
-            page_unpin(f->s, sp);
+            page_touch(f->s, sp);
             return set_leaf(f, sp, sp->sptes + i);
         }
+        /* Not the oldest any more, and kept where room is made. */
+        page_pin(f->s, sp);
         err = next_child(f, sp, i, &k, &c);
         if (err == 0) {
             err = get_child(f, sp, i, e, &c, &child);
@@ -371,9 +371,8 @@ static bool map_last(struct fault *f, struct shadow_page *sp, unsigned i,
     }
     f->w.entry[0] = e | bits;
     f->w.nr = 1;
-    page_pin(f->s, sp);
+    page_touch(f->s, sp);
     *err = set_leaf(f, sp, sp->sptes + i);
-    page_unpin(f->s, sp);
     return true;
 }
 
@@ -458,6 +457,17 @@ static int handle(struct fault *f, unsigned walk_access)
     return err != 0 ? err : descend(f);
 }
 
+/* As of the load that the root is of, unless a register has changed since. */
+static union shadow_role role_now(const struct shadow_vcpu *sv,
+                                  const struct guest_paging *pg)
+{
+    if (likely(sv->root != NULL && ((sv->cr0 ^ pg->cr0) |
+               (sv->cr4 ^ pg->cr4) | (sv->efer ^ pg->efer)) == 0)) {
+        return sv->root->role;
+    }
+    return role_of(pg);
+}
+
 enum shadow_result shadow_fault(struct shadow *s, struct shadow_vcpu *sv,
                                 const struct guest_paging *pg, gva_t gva,
                                 uint32_t error, struct npf *npf,
@@ -471,7 +481,7 @@ enum shadow_result shadow_fault(struct shadow *s, struct shadow_vcpu *sv,
     f.sv = sv;
     f.pg = *pg;
     f.npf = npf;
-    f.role = role_of(pg);
+    f.role = role_now(sv, pg);
     f.nr_read = 0;
     f.gva = f.role.paging == PAGING_LONG ? gva : (uint32_t)gva;
     f.access = (error & PF_W) != 0 ? P2M_W

@@ -75,6 +75,11 @@ int shadow_load(struct shadow *s, struct shadow_vcpu *sv,
         }
     }
     spin_unlock(&s->lock);
+    if (err == 0) {
+        sv->cr0 = pg->cr0;
+        sv->cr4 = pg->cr4;
+        sv->efer = pg->efer;
+    }
     return err;
 }
 

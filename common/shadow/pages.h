@@ -183,6 +183,12 @@ int must_check page_clear_parents(struct shadow *s, struct shadow_page *sp,
 unsigned page_drop(struct shadow *s, struct shadow_page *sp);
 void page_pin(struct shadow *s, struct shadow_page *sp);
 void page_unpin(struct shadow *s, struct shadow_page *sp);
+/** page_touch() - a live one, no root, is not the oldest any more. */
+static inline void page_touch(struct shadow *s, struct shadow_page *sp)
+{
+    list_remove(&sp->link);
+    list_append(&s->lru, &sp->link);
+}
 /** page_empty_dying() - and free. Preemptible. 0: none is left. */
 int must_check page_empty_dying(struct shadow *s, struct work *w);
 /** shadow_flush() - every CPU; the doomed are dying after it. */

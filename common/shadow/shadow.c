@@ -115,7 +115,7 @@ void shadow_vcpu_fini(struct shadow *s, struct shadow_vcpu *sv)
         page_unpin(s, sv->root);
     }
     page_destroy_top(s, sv->top);
-    *sv = (struct shadow_vcpu){ NULL, NULL };
+    *sv = (struct shadow_vcpu){ .root = NULL };
     spin_unlock(&s->lock);
 }
 

@@ -44,6 +44,7 @@ void shadow_init(void);
 struct shadow_vcpu {
     struct shadow_page *root;   /* [shadow]; its own CPU's to read */
     struct shadow_page *top;    /* (c) level 3, of 4 entries: no long mode */
+    uint64_t cr0, cr4, efer;    /* at the last load; its own CPU's */
 };
 
 enum shadow_result {
