@@ -22,6 +22,7 @@
 #include <quire/work.h>
 
 #define AWAY 0
+#define NOTHING UINT64_MAX
 #define CALLBACKS_AT_ONCE 8
 #define COST_CALLBACK 300       /* units, besides what it charges itself */
 #define COST_PASS 3000          /* no further callback from here on */
@@ -34,6 +35,7 @@ static _Atomic uint64_t epoch = 1;
 static _Atomic uint64_t nr_pending;
 static struct spinlock lock = SPINLOCK_INIT(GRACE, 0);
 static struct list pending = LIST_INIT(pending);    /* by epoch, ascending */
+static _Atomic uint64_t first_stamp = NOTHING;      /* [grace] of pending */
 
 void grace_defer(struct grace_head *h, void (*fn)(struct grace_head *))
 {
@@ -41,6 +43,9 @@ void grace_defer(struct grace_head *h, void (*fn)(struct grace_head *))
     spin_lock(&lock);
     atomic_thread_fence(memory_order_seq_cst);
     h->epoch = epoch;
+    if (list_is_empty(&pending)) {
+        first_stamp = h->epoch;
+    }
     list_append(&pending, &h->link);
     atomic_fetch_add(&nr_pending, 1);
     spin_unlock(&lock);
@@ -76,19 +81,38 @@ static uint64_t oldest_seen(void)
     return oldest;
 }
 
-/* The first callback that is due, or NULL; moves the epoch on if it must. */
+static bool is_due(uint64_t stamp)
+{
+    return oldest_seen() > stamp;
+}
+
+/* Whether the first callback may be due; moves the epoch on if it must. Every
+ * CPU asks in each of its passes, so this takes no lock. */
+static bool may_be_due(void)
+{
+    uint64_t first = first_stamp, now = first;
+
+    if (first == NOTHING) {
+        return false;
+    }
+    (void)atomic_compare_exchange_strong(&epoch, &now, first + 1);
+    return is_due(first);
+}
+
+/* The first callback that is due, or NULL. */
 static struct grace_head *take_due(void)
 {
     struct grace_head *h = NULL;
 
-    spin_lock(&lock);
+    if (!may_be_due() || !spin_trylock(&lock)) {
+        return NULL;            /* who has the lock comes here again, too */
+    }
     if (!list_is_empty(&pending)) {
         h = container_of(pending.next, struct grace_head, link);
-        if (h->epoch == epoch) {
-            atomic_fetch_add(&epoch, 1);
-        }
-        if (oldest_seen() > h->epoch) {
+        if (is_due(h->epoch)) {
             list_remove(&h->link);
+            first_stamp = list_is_empty(&pending) ? NOTHING :
+                container_of(pending.next, struct grace_head, link)->epoch;
             atomic_fetch_sub(&nr_pending, 1);
         } else {
             h = NULL;
