@@ -234,7 +234,7 @@ def _goals(results):
         groups.setdefault(TITLES[row["bench"]], []).append([
             f"{configuration_words(row)}: {name}",
             show(value) + "!" * missed, show(limit),
-            f"missed: {times(value / limit)} times!" if missed else "reached",
+            f"{times(value / limit)} of it!" if missed else "reached",
             show(xen), times(xen / value) if number and value else "-"])
     if not groups:
         return section("Goals against measured", absent(
