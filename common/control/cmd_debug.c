@@ -31,9 +31,9 @@ static int run_debug_mfn(struct job *job, struct work *w)
     }
     f = mfn_to_frame(MFN(mfn));
     reply_number(&job->reply, "mfn", mfn);
-    reply_string(&job->reply, "use", f->use < NR_FRAME_USES ?
-                 use_names[f->use] : "?");
-    if (f->use != FRAME_ABSENT && f->use != FRAME_FREE) {
+    reply_string(&job->reply, "use", frame_use_of(f) < NR_FRAME_USES ?
+                 use_names[frame_use_of(f)] : "?");
+    if (f->use != FRAME_ABSENT && frame_use_of(f) != FRAME_FREE) {
         enum frame_type type = frame_type(f);
 
         reply_number(&job->reply, "owner", frame_owner(f));

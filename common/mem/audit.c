@@ -6,7 +6,8 @@
  *       else, and as many as page_nr_free() says
  *   M3  each owner's page count is the number of frames that name it
  *   M4  references are sane: none on a free frame, some on a used one, no
- *       more type references than references, ALLOCATED only if owned
+ *       more type references than references, ALLOCATED only if owned; the
+ *       frames of a whole block but the first have none
  *
  * One walk over the frame table, a chunk at a time under the buddy's lock,
  * knows the free blocks by their heads; another over the free lists must meet
@@ -104,11 +105,26 @@ static void check_refs(struct mem_audit *a, const struct frame *f, mfn_t mfn,
     }
 }
 
+/* Of a whole block, but not its first. */
+static void check_part(struct mem_audit *a, const struct frame *f, mfn_t mfn)
+{
+    tally.by_use[FRAME_GUEST]++;
+    check_owner(a, f, mfn);
+    if (f->refs != 0 || f->type != 0 || f->use != FRAME_FREE) {
+        VIOLATION(a, "M4", "mfn %lx of a whole block has refs %lx, type %lx",
+                  mfn.n, f->refs, f->type);
+    }
+}
+
 static void check_frame(struct mem_audit *a, struct frame *f, bool is_listed)
 {
     mfn_t mfn = frame_to_mfn(f);
     bool is_owned = f->use == FRAME_GUEST || f->use == FRAME_SHARED;
 
+    if (f->use == FRAME_FREE && !is_listed && frame_is_in_whole(f)) {
+        check_part(a, f, mfn);
+        return;
+    }
     if (f->use >= NR_FRAME_USES) {
         VIOLATION(a, "M1", "mfn %lx is in use %u", mfn.n, (unsigned)f->use);
         return;

@@ -12,6 +12,8 @@
 #include <quire/bitmap.h>
 #include <quire/panic.h>
 
+#define COST_FRAME 10           /* units: one of a block that is not whole */
+
 /* True: the frame was held by nobody else, and is nobody's now. */
 fast_path bool let_go(struct frame *f)
 {
@@ -74,6 +76,15 @@ unsigned frame_free_run(domid_t owner, struct frame *f, unsigned nr)
     struct frame_run run = { (uint32_t)frame_to_mfn(f).n, 0 };
     unsigned n = 0;
 
+    if (nr == 1u << PAGE_ORDER_2M) {
+        BUG_ON(frame_owner(f) != owner);
+        if (frame_free_whole(f)) {
+            run.nr = nr;
+            give(owner, &run, 1, nr);
+            return nr;
+        }
+        work_charge(COST_FRAME * nr);
+    }
     while (n < nr) {
         BUG_ON(frame_owner(f + n) != owner);
         if (!let_go(f + n)) {

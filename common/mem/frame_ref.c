@@ -24,8 +24,11 @@ int frame_get(struct frame *f, domid_t owner)
     uint64_t refs = atomic_load_explicit(&f->refs, memory_order_relaxed);
 
     do {
-        if (!(refs & FRAME_ALLOCATED)) {
-            return -ESRCH;
+        while (unlikely(!(refs & FRAME_ALLOCATED))) {
+            if (!frame_part(f)) {
+                return -ESRCH;
+            }
+            refs = atomic_load_explicit(&f->refs, memory_order_relaxed);
         }
         if ((refs & FRAME_REFS_MASK) >= REFS_LIMIT) {
             return -EOVERFLOW;
@@ -65,8 +68,18 @@ void frame_put_many(struct frame *f, uint32_t n)
     drop(f, n);
 }
 
+/* @f is allocated: its record is to speak for it alone. */
+fast_path void own_record(struct frame *f)
+{
+    if (unlikely((f->refs & (FRAME_ALLOCATED | FRAME_WHOLE |
+                             FRAME_PARTING)) != FRAME_ALLOCATED)) {
+        (void)frame_part(f);
+    }
+}
+
 void frame_put_allocated(struct frame *f)
 {
+    own_record(f);
     BUG_ON(!(f->refs & FRAME_ALLOCATED));
     drop(f, FRAME_ALLOCATED | 1);
 }
@@ -124,16 +137,21 @@ int frame_get_many(struct frame *f, uint32_t n)
     return 0;
 }
 
-bool frame_try_share(struct frame *f, uint32_t holders)
+/* Type references belong to references: there are none but ours. */
+static bool try_hold(struct frame *f, uint32_t holders)
 {
     uint64_t refs = FRAME_ALLOCATED | 1;
 
-    BUG_ON(f->use != FRAME_GUEST);
-    /* Type references belong to references: there are none but ours. */
-    if (frame_type_count(f) != 0 ||
-        !atomic_compare_exchange_strong_explicit(
-            &f->refs, &refs, FRAME_ALLOCATED | holders, memory_order_acquire,
-            memory_order_relaxed)) {
+    return frame_type_count(f) == 0 &&
+           atomic_compare_exchange_strong_explicit(
+               &f->refs, &refs, FRAME_ALLOCATED | holders,
+               memory_order_acquire, memory_order_relaxed);
+}
+
+bool frame_try_share(struct frame *f, uint32_t holders)
+{
+    BUG_ON(frame_use_of(f) != FRAME_GUEST);
+    if (!try_hold(f, holders) && !(frame_part(f) && try_hold(f, holders))) {
         return false;
     }
     atomic_store_explicit(&f->type, (uint64_t)FRAME_TYPE_SHARED << 56 |
@@ -173,6 +191,7 @@ int frame_set_owner(struct frame *f, domid_t to)
     enum frame_use use = to == DOMID_COW ? FRAME_SHARED : FRAME_GUEST;
     domid_t from = frame_owner(f);
 
+    own_record(f);
     BUG_ON(f->use != FRAME_GUEST && f->use != FRAME_SHARED);
     if (!owner_charge(to, 1)) {
         return -ENOMEM;

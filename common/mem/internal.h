@@ -3,6 +3,7 @@
  *
  *     page_alloc.c   per-CPU caches, poison   <- frame_ref.c, heap.c
  *     buddy.c        free blocks by order     <- page_alloc.c
+ *     frame_whole.c  2M by one record         <- frame_ref.c, frame_free.c
  *     pressure.c     when memory is short     <- page_alloc.c, frame_ref.c
  *     owner.c        charges                  <- page_alloc.c, frame_ref.c
  *     frame_table.c  boot, totals             audit.c reads them all
@@ -62,6 +63,14 @@ static inline void count_use(enum frame_use use, int64_t n)
     atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) +
                           n, memory_order_relaxed);
 }
+
+/* frame_whole.c */
+/** frame_set_up_whole() - the records of @nr frames of blocks that are whole
+ *  once all of them are set up. */
+void frame_set_up_whole(struct frame *f, uint64_t nr, domid_t owner);
+/** frame_free_whole() - @f heads a whole block that nobody else holds: it is
+ *  nobody's now, and FRAME_FREE. False: it is not so, and as it was. */
+bool must_check frame_free_whole(struct frame *f);
 
 /* page_alloc.c */
 void page_alloc_init(void);

@@ -332,7 +332,7 @@ static struct frame *take_block_owned(domid_t owner, unsigned order)
 
 struct frame *page_block_take(domid_t owner, unsigned order)
 {
-    ASSERT(order != 0);
+    ASSERT(order >= PAGE_ORDER_2M);
     if (arch_alloc_should_fail() || order > PAGE_ORDER_MAX ||
         !owner_charge(owner, UINT64_C(1) << order)) {
         return NULL;
@@ -342,9 +342,7 @@ struct frame *page_block_take(domid_t owner, unsigned order)
 
 void page_block_set_up(struct frame *f, uint64_t nr, domid_t owner)
 {
-    for (uint64_t i = 0; i < nr; i++) {
-        frame_set_up(f + i, FRAME_ALLOCATED | 1, owner, FRAME_GUEST, 0);
-    }
+    frame_set_up_whole(f, nr, owner);
     count_use(FRAME_GUEST, (int64_t)nr);
 }
 
@@ -369,9 +367,17 @@ static slow_path struct frame *take_owned_slowly(domid_t owner, unsigned order)
         return NULL;
     }
     f = take_block_owned(owner, order);
-    if (f != NULL) {
-        page_block_set_up(f, UINT64_C(1) << order, owner);
+    if (f == NULL) {
+        return NULL;
     }
+    if (order >= PAGE_ORDER_2M) {
+        page_block_set_up(f, UINT64_C(1) << order, owner);
+        return f;
+    }
+    for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
+        frame_set_up(f + i, FRAME_ALLOCATED | 1, owner, FRAME_GUEST, 0);
+    }
+    count_use(FRAME_GUEST, INT64_C(1) << order);
     return f;
 }
 

@@ -52,13 +52,14 @@ static void check_frame(struct p2m_audit *a, uint64_t gfn, mfn_t mfn,
         return;
     }
     f = mfn_to_frame(mfn);
-    if (frame_refs(f) == 0 || f->use == FRAME_FREE) {
+    if (frame_refs(f) == 0 || frame_use_of(f) == FRAME_FREE) {
         violation(a, "P3 gfn %lx: mfn %lx is free", gfn, mfn.n);
     } else if (type != p2m_map_foreign && type != p2m_grant_map_rw &&
                type != p2m_grant_map_ro &&
-               (frame_owner(f) != owner || f->use != use)) {
+               (frame_owner(f) != owner || frame_use_of(f) != use)) {
         violation(a, "P3 gfn %lx: mfn %lx (%s) belongs to d%u, use %u", gfn,
-                  mfn.n, p2m_type_name(type), frame_owner(f), f->use);
+                  mfn.n, p2m_type_name(type), frame_owner(f),
+                  frame_use_of(f));
     }
 }
 

@@ -25,8 +25,7 @@ static bool is_private(const struct p2m *p, const struct p2m_entry *e)
         return false;
     }
     f = mfn_to_frame(e->mfn);
-    return frame_owner(f) == p->owner && f->refs == (FRAME_ALLOCATED | 1) &&
-           frame_type_count(f) == 0;
+    return frame_owner(f) == p->owner && frame_is_exclusive(f);
 }
 
 /* A pair and a hold. From then on the frame is shared, its contents stay. */

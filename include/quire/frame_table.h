@@ -7,6 +7,9 @@
  * reference; the last frame_put() returns the frame to the allocator, which
  * is when its owner's page count falls.
  *
+ * A block of 2M may be whole: then one record is enough to free it, and the
+ * functions here take it apart when they need the record of one frame.
+ *
  * Lifetime: page_alloc*() makes it with refs = 1 (and ALLOCATED if owned).
  * Locks: none; counts are atomic. The union belongs to the frame's user: the
  * buddy while free, the p2m while a table, sharing while FRAME_TYPE_SHARED
@@ -33,6 +36,11 @@ enum frame_use {
 enum frame_type { FRAME_TYPE_NONE, FRAME_TYPE_WRITABLE, FRAME_TYPE_SHARED };
 
 #define FRAME_ALLOCATED (UINT64_C(1) << 63)
+/* The first frame of a *whole* block: 2M, aligned, of one owner, of which no
+ * frame was ever looked at by itself. Its record speaks for all of them; the
+ * others' are those of free frames, but for the owner. frame_whole.c */
+#define FRAME_WHOLE (UINT64_C(1) << 62)
+#define FRAME_PARTING (UINT64_C(1) << 61)   /* it is being taken apart */
 #define FRAME_REFS_MASK UINT64_C(0xffffffff)
 
 struct frame {
@@ -66,9 +74,24 @@ static inline bool mfn_is_ram(mfn_t m)
                FRAME_ABSENT;
 }
 static inline domid_t frame_owner(const struct frame *f) { return f->owner; }
+/** frame_part() - give each frame of the whole block that @f is in a record of
+ *  its own. False: @f is in none. */
+bool frame_part(struct frame *f);
+/** frame_is_in_whole() - whether @f is of a whole block. */
+bool frame_is_in_whole(const struct frame *f);
 static inline uint32_t frame_refs(const struct frame *f)
 {
-    return (uint32_t)f->refs;
+    uint64_t refs = f->refs;
+
+    return likely(refs != 0) ? (uint32_t)refs : frame_is_in_whole(f);
+}
+/** frame_use_of() - what @f is used for, whoever's record says so. */
+static inline enum frame_use frame_use_of(const struct frame *f)
+{
+    enum frame_use use = (enum frame_use)__atomic_load_n(&f->use,
+                                                         __ATOMIC_RELAXED);
+
+    return use == FRAME_FREE && frame_is_in_whole(f) ? FRAME_GUEST : use;
 }
 
 /**
@@ -151,7 +174,13 @@ void frame_move_pages(domid_t from, uint64_t nr);
 /** frame_is_exclusive() - nobody but its owner refers to @f. */
 static inline bool frame_is_exclusive(const struct frame *f)
 {
-    return f->refs == (FRAME_ALLOCATED | 1) && frame_type_count(f) == 0;
+    uint64_t refs = f->refs;
+
+    if (unlikely(refs == 0)) {
+        return frame_is_in_whole(f);
+    }
+    return (refs & ~(FRAME_WHOLE | FRAME_PARTING)) == (FRAME_ALLOCATED | 1) &&
+           frame_type_count(f) == 0;
 }
 
 /* Boot: called once by arch, before any other function of mem/. */

@@ -34,7 +34,7 @@ struct frame *page_alloc_owned(domid_t owner, unsigned order);
  * page_block_take() - page_alloc_owned() of a block in steps, for it is long:
  * the frames are @owner's, but each must go through page_block_set_up(), some
  * at a time, before anybody may see it. page_block_give_back() instead, whole
- * and before the first step, undoes it. @order is not 0.
+ * and before the first step, undoes it. @order is 2M's at least.
  */
 struct frame *page_block_take(domid_t owner, unsigned order);
 void page_block_set_up(struct frame *f, uint64_t nr, domid_t owner);

@@ -92,7 +92,7 @@ TEST(owned_blocks_are_given_back_one_by_one)
     for (unsigned i = 0; i < 512; i++) {
         CHECK_EQ(frame_refs(f + i), 1);
         CHECK_EQ(frame_owner(f + i), 1);
-        CHECK(f[i].refs & FRAME_ALLOCATED);
+        CHECK(frame_is_exclusive(f + i));
     }
     CHECK_EQ(mem_audit(), 0);
     for (unsigned i = 0; i < 512; i++) {
