@@ -49,6 +49,8 @@ int must_check share_handle(struct p2m *p, gfn_t gfn, share_handle_t *h);
 
 struct shared_frame;        /* common/share/shared_frame.h */
 
+#define SHARE_MERGE_GROUP 16
+
 struct share_merge {        /* cursor of a merge; zero it, keep it */
     bool started;
     uint64_t moved;         /* sharers moved so far */
@@ -56,6 +58,9 @@ struct share_merge {        /* cursor of a merge; zero it, keep it */
     bool takes_handle;      /* the frame that stays takes the other's */
     struct shared_frame *stays, *goes;
     struct rmap_pair last;  /* of the frame that goes, named in the call */
+    /* The next to be moved: of @goes when they were copied out. */
+    struct rmap_pair pairs[SHARE_MERGE_GROUP];
+    unsigned nr, next;
 };
 /**
  * share_frames() - make all sharers of (@cp, @cgfn, @ch) and those of (@sp,
