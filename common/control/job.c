@@ -257,6 +257,7 @@ static int run(struct task *t, struct work *w)
         }
         since = arch_now();
         job->sleeping = false;
+        task_note(job->done);
         err = resolve_domains(job, w);
         if (err == 0) {
             err = job->command->run(job, w);

@@ -9,6 +9,7 @@ struct task_queue {
     cache_aligned struct spinlock lock;
     struct list tasks;      /* [task] */
     const char *last_name;  /* its CPU's own */
+    uint64_t note;          /* its CPU's own */
 };
 
 #define QUEUE(n) \
@@ -65,6 +66,7 @@ bool task_run_slice(struct work *w)
     }
     t = container_of(first, struct task, link);
     q->last_name = t->name;
+    q->note = 0;
     work_begin(w);
     err = t->run(t, w);
     work_end();
@@ -75,6 +77,16 @@ bool task_run_slice(struct work *w)
     }
     BUG_ON(nr_locks_held() != 0);
     return true;
+}
+
+void task_note(uint64_t what)
+{
+    queues[arch_cpu()].note = what;
+}
+
+uint64_t task_last_note(void)
+{
+    return queues[arch_cpu()].note;
 }
 
 bool task_run_one(void)

@@ -235,6 +235,7 @@ static int kill_slice(struct domain *d, struct work *w)
     if (d->kill_accepted == 0) {
         d->kill_accepted = start;
     }
+    task_note(d->kill_cursor.n);
     while (atomic_load(&d->kill_stage) != KILL_DONE) {
         err = run_stage(d, w);
         if (err != 0) {

@@ -204,7 +204,7 @@ bool run_loop_once(void)
     start = arch_now();
     if (task_run_one()) {
         is_busy = true;
-        account(c, arch_now() - start, task_last_name(), 0);
+        account(c, arch_now() - start, task_last_name(), task_last_note());
         let_others();
         if (task_is_pending() && arch_now() < c->task_turn_end) {
             return true;

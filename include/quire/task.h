@@ -27,5 +27,10 @@ bool task_run_one(void);
 bool task_run_slice(struct work *w);
 /** task_last_name() - of the task whose slice this CPU ran last. */
 const char *task_last_name(void);
+/** task_note() - what the slice of this CPU is about (an item's number, a gfn),
+ *  for the latency report. */
+void task_note(uint64_t what);
+/** task_last_note() - of the slice that this CPU ran last; 0: nothing. */
+uint64_t task_last_note(void);
 /** task_is_pending() - whether this CPU has a task waiting. */
 bool task_is_pending(void);

@@ -243,6 +243,44 @@ TEST(latency_names_the_longest_stretch)
     test_settle();
 }
 
+static int long_slice(struct task *t, struct work *w)
+{
+    ticks_t until = arch_now() + arch_tick_hz() / 20;
+
+    (void)t;
+    (void)w;
+    task_note(77);
+    while (arch_now() < until) {
+        arch_relax();
+    }
+    return 0;
+}
+
+static int short_slice(struct task *t, struct work *w)
+{
+    (void)t;
+    (void)w;
+    return 0;
+}
+
+TEST(latency_says_what_the_slice_was_about)
+{
+    struct task slow = { .run = long_slice, .name = "slow" };
+    struct task quick = { .run = short_slice, .name = "quick" };
+    struct latency l;
+
+    test_machine(4096, 1);
+    latency_reset();
+    task_queue(&slow, 0);
+    task_queue(&quick, 0);
+    CHECK(test_run_idle());
+    latency_get(0, &l);
+    CHECK_EQ(strcmp(l.what, "slow"), 0);
+    CHECK_EQ(l.arg, 77);
+    CHECK_EQ(task_last_note(), 0);
+    test_settle();
+}
+
 /* Four CPUs run guests while CPU 0's test pauses, unpauses and kills them. */
 static struct domain *many[8];
 static _Atomic bool is_over;
