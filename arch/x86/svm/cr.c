@@ -140,7 +140,7 @@ void svm_exit_cr_write(struct vcpu *v, struct vcpu_exit *e)
     unsigned cr;
 
     /* If another vCPU changed the code meanwhile, run what is there now. */
-    if (svm_decode(v, &i) != 0 || i.map != INSN_MAP_0F) {
+    if (svm_decode_cr(v, &i) != 0 || i.map != INSN_MAP_0F) {
         return;
     }
     if (i.opcode == 0x22) {                             /* MOV CR */

@@ -98,17 +98,54 @@ gva_t svm_operand(struct vcpu *v, const struct insn *i)
     return i->mode == 64 ? a : (uint32_t)a;
 }
 
-int svm_decode(struct vcpu *v, struct insn *i)
+/* Where RIP is, and how to read what is there. */
+static gva_t code_at(const struct vcpu *v, unsigned *mode)
 {
     const struct vmcb *c = svm_of(v)->vmcb;
-    unsigned mode = insn_mode(c->cs.attr, c->efer);
-    gva_t at = mode == 64 ? v->regs.rip
-                          : (uint32_t)(c->cs.base + v->regs.rip);
-    uint8_t bytes[INSN_MAX];
+
+    *mode = insn_mode(c->cs.attr, c->efer);
+    return *mode == 64 ? v->regs.rip : (uint32_t)(c->cs.base + v->regs.rip);
+}
+
+int svm_decode_cr(struct vcpu *v, struct insn *i)
+{
+    uint8_t bytes[16];
+    unsigned mode, n = 0;
+    gva_t at = code_at(v, &mode);
+
+    if (!svm_place_read(v, at, bytes)) {
+        return svm_decode(v, i);
+    }
+    i->rex = 0;
+    if (mode == 64 && (bytes[0] & 0xf0) == 0x40) {
+        i->rex = bytes[n++];
+    }
+    if (bytes[n] != 0x0f || (bytes[n + 1] & ~2) != 0x20) {
+        return svm_decode(v, i);
+    }
+    i->mode = (uint8_t)mode;
+    i->map = INSN_MAP_0F;
+    i->opcode = bytes[n + 1];
+    i->modrm = bytes[n + 2];
+    i->len = (uint8_t)(n + 3);
+    i->has_lock = false;
+    return 0;
+}
+
+int svm_decode(struct vcpu *v, struct insn *i)
+{
+    unsigned mode;
+    gva_t at = code_at(v, &mode);
+    uint8_t bytes[16];
+    int err;
+
+    if (likely(svm_place_read(v, at, bytes))) {
+        err = insn_decode(i, bytes, INSN_MAX, mode);
+        return err < 0 ? err : 0;
+    }
     /* The rest of the page first: what follows need not be mapped. */
     unsigned n = (unsigned)MIN(INSN_MAX, PAGE_SIZE - (at & PAGE_MASK));
-    int err = svm_read_gva(v, at, bytes, n, P2M_X);
-
+    err = svm_read_gva(v, at, bytes, n, P2M_X);
     if (err != 0) {
         return err;
     }

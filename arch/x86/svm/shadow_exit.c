@@ -51,7 +51,7 @@ void svm_exit_cr_read(struct vcpu *v, struct vcpu_exit *e)
     unsigned cr = (unsigned)(svm_of(v)->vmcb->exit_code - VMEXIT_CR_READ);
     struct insn i;
 
-    if (svm_decode(v, &i) != 0 || i.map != INSN_MAP_0F) {
+    if (svm_decode_cr(v, &i) != 0 || i.map != INSN_MAP_0F) {
         return;
     }
     if (i.opcode == OPCODE_MOV_FROM_CR) {

@@ -45,6 +45,19 @@
 
 #define MSR_EFER 0xc0000080u
 
+#define SVM_NR_PLACES 4         /* a power of two */
+
+/* place.c: a page of code, and the guest's entries on the way to it. */
+struct svm_place {
+    gva_t page;
+    uint64_t cr0, cr3, cr4, efer;   /* under which; */
+    uint64_t generation;            /* the p2m's */
+    const uint8_t *bytes;           /* the page; 0: none yet */
+    unsigned nr, size;              /* entries, and bytes of one */
+    const void *at[4];
+    uint64_t entry[4];
+};
+
 struct svm_vcpu {
     struct vmcb *vmcb;          /* (c) */
     maddr_t vmcb_maddr;         /* (c) */
@@ -59,6 +72,7 @@ struct svm_vcpu {
     bool is_dead;               /* triple fault by our own injection */
     uint64_t cr0, cr3, cr4, efer;   /* the guest's own; paging.c */
     uint64_t pat, tsc_aux, dr[4];
+    struct svm_place places[SVM_NR_PLACES];
     alignas(16) uint8_t fpu[512];
 };
 
@@ -154,6 +168,15 @@ uint64_t *svm_register(struct vcpu *v, const struct insn *i);
 gva_t svm_operand(struct vcpu *v, const struct insn *i);
 /** svm_decode() - the instruction at RIP. */
 int must_check svm_decode(struct vcpu *v, struct insn *i);
+/** svm_decode_cr() - the same, but of MOV to or from a control register, which
+ *  is found without the decoder, only map, opcode, modrm, rex, mode, has_lock
+ *  and len. */
+int must_check svm_decode_cr(struct vcpu *v, struct insn *i);
+
+/* place.c */
+/** svm_place_read() - sixteen bytes of code at @at, all in one page. False:
+ *  not that simple. */
+bool svm_place_read(struct vcpu *v, gva_t at, uint8_t bytes[16]);
 
 /* msr.c */
 /** svm_msrpm_allow() - let the guest reach its own MSRs, in @map (8 KiB). */

@@ -128,6 +128,26 @@ static void check_msrs(void)
     }
 }
 
+/* Other code comes to the same address: whose length must not be that of the
+ * code before, or RIP is at the INT3. */
+static void check_code_that_moves(void)
+{
+    static const uint8_t code[2][5] = {
+        { 0x2e, 0x2e, 0x0f, 0xa2, 0xc3 },   /* CS CS CPUID; RET */
+        { 0x0f, 0xa2, 0xc3, 0xcc, 0xcc },
+    };
+
+    for (unsigned i = 0; i < 4 && memory_top() >= 0x600; i++) {
+        uint32_t a = 0, b, c = 0, d;
+        void *p = memory_window((uint64_t)(1 + i % 2) << 21);
+
+        memcpy(p, code[i % 2], sizeof(code[0]));
+        asm volatile("call *%4" : "+a"(a), "=b"(b), "+c"(c), "=d"(d)
+                     : "r"(p) : "memory");
+        CHECK(a >= 1, "CPUID's leaf 0 has %x", a);
+    }
+}
+
 /* With shadow paging the processor's own CR0.WP is always set. */
 static void check_wp_is_its_own(uint64_t cr0)
 {
@@ -185,5 +205,6 @@ void check_cpu(void)
     check_leaves();
     check_msrs();
     check_control_registers();
+    check_code_that_moves();
     check_time();
 }
