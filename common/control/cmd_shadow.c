@@ -32,6 +32,7 @@ static void put_events(struct reply *r, const struct shadow_stats *s)
     reply_number(r, "emulated", s->emulated);
     reply_number(r, "unsyncs", s->unsyncs);
     reply_number(r, "syncs", s->syncs);
+    reply_number(r, "drops", s->drops);
     reply_number(r, "zaps", s->zaps);
     reply_number(r, "reclaims", s->reclaims);
     reply_number(r, "flushes", s->flushes);

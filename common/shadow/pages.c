@@ -131,6 +131,7 @@ unsigned page_drop(struct shadow *s, struct shadow_page *sp)
 
 void page_pin(struct shadow *s, struct shadow_page *sp)
 {
+    sp->writes = 0;
     if (sp->pins++ == 0) {
         list_remove(&sp->link);
         list_append(&s->pinned, &sp->link);
@@ -201,7 +202,10 @@ int page_empty_dying(struct shadow *s, struct work *w)
 static int make_room(struct shadow *s, struct work *w)
 {
     if (list_is_empty(&s->dying)) {
-        for (unsigned i = 0; i < RECLAIM_BATCH; i++) {
+        /* What was dropped for another reason goes first. */
+        bool has_doomed = !list_is_empty(&s->doomed);
+
+        for (unsigned i = 0; i < RECLAIM_BATCH && !has_doomed; i++) {
             struct shadow_page *sp;
 
             if (list_is_empty(&s->lru)) {

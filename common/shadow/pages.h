@@ -75,6 +75,7 @@ struct shadow_page {
     uint16_t next;              /* where emptying or comparing goes on */
     bool unsync;
     bool is_top;                /* (c) a vCPU's, below 4 GiB */
+    uint8_t writes;             /* unsyncs since a fault last came by */
     _Atomic bool dead;
 };
 
@@ -188,6 +189,7 @@ static inline void page_touch(struct shadow *s, struct shadow_page *sp)
 {
     list_remove(&sp->link);
     list_append(&s->lru, &sp->link);
+    sp->writes = 0;
 }
 /** page_empty_dying() - and free. Preemptible. 0: none is left. */
 int must_check page_empty_dying(struct shadow *s, struct work *w);
@@ -238,6 +240,7 @@ bool is_leaf_allowed(const struct shadow *s, union shadow_role role,
 int must_check sync_all(struct shadow *s, bool also_leaves, struct work *w);
 /** page_get() - found, or made with its gfn write-protected. Errors as
  *  page_create(). @w: for bringing all tables up to date, so that what was
- *  read of any before is to be read again. */
+ *  read of any before is to be read again, and what is not pinned may be dead
+ *  by then. */
 int must_check page_get(struct shadow *s, gfn_t gfn, union shadow_role role,
                         struct work *w, struct shadow_page **page);

@@ -92,6 +92,7 @@ void let_unsync(struct shadow *s, gfn_t gfn)
         if (!sp->unsync) {
             sp->unsync = true;
             s->nr_unsync++;
+            sp->writes += sp->writes < UINT8_MAX;
             list_append(sp->role.level == 1 ? &s->unsync_leaves
                                             : &s->unsync_upper,
                         &sp->unsync_link);

@@ -16,6 +16,7 @@
 #define EFER_LMA (UINT64_C(1) << 10)
 #define EFER_NXE (UINT64_C(1) << 11)
 
+#define MAX_WRITES 8            /* to a table that nothing is read by */
 #define SYNC_BATCH 8            /* tables for one flush */
 
 union shadow_role role_of(const struct guest_paging *pg)
@@ -293,9 +294,26 @@ static bool is_entry_same(const struct shadow *s,
                                : is_link_same(sp, spte, e, gfn);
 }
 
+/* Written again and again, and no fault has come by: no table any more, or
+ * one that is not worth following. */
+static int drop_unused(struct shadow *s, struct shadow_page *sp,
+                       struct work *w)
+{
+    int err = page_clear_parents(s, sp, w);
+
+    if (err == 0) {
+        (void)page_drop(s, sp);
+        s->stats.drops++;
+    }
+    return err;
+}
+
 static int sync_page(struct shadow *s, struct shadow_page *sp,
                      struct work *w)
 {
+    if (sp->writes >= MAX_WRITES && sp->pins == 0) {
+        return drop_unused(s, sp, w);
+    }
     while (sp->next < SPTES_PER_PAGE) {
         unsigned i = sp->next++;
         int64_t cost = LONG_COST;
@@ -383,7 +401,8 @@ int page_get(struct shadow *s, gfn_t gfn, union shadow_role role,
     *page = page_find(s, gfn, role);
     if (*page != NULL) {
         /* Below it may be what this vCPU has flushed at another address. */
-        return sync_all(s, true, w);
+        err = sync_all(s, true, w);
+        return err == 0 && (*page)->dead ? -ERESTART : err;
     }
     if (!role.direct) {
         /* First, so that no write is missed once it is found. */

@@ -64,6 +64,7 @@ struct shadow_stats {
     _Atomic uint64_t unsyncs;       /* tables let go out of sync */
     _Atomic uint64_t syncs;         /* and looked at again */
     _Atomic uint64_t reclaims;      /* pages taken back to make room */
+    _Atomic uint64_t drops;         /* tables given up: written, not used */
     _Atomic uint64_t zaps;          /* sptes and links emptied again */
     _Atomic uint64_t flushes;       /* of every CPU, for a shadow's sake */
 };

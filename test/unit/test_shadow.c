@@ -355,6 +355,51 @@ TEST(end_in_slices)
     test_p2m_all_gone();
 }
 
+TEST(a_table_written_and_not_used)
+{
+    struct shadow_info i;
+
+    begin();
+    for (unsigned n = 0; n < 100; n++) {        /* used in between: it stays */
+        shadow_written(s, GFN(PT));
+        load();
+        CHECK_EQ(access(0x2000, PF_W), SHADOW_RETRY);
+    }
+    CHECK_EQ(shadow_stats(s)->drops, 0);
+    for (unsigned n = 0; n < 8; n++) {
+        CHECK(look(0x2000).w);
+        shadow_written(s, GFN(PT));
+        shadow_written(s, GFN(PML4));           /* a root stays */
+        load();
+    }
+    CHECK_EQ(shadow_stats(s)->drops, 1);
+    shadow_info(s, &i);
+    CHECK(i.by_level[0] == 0 && i.by_level[3] == 1 && i.unsync == 0);
+    CHECK(mfn_eq(look(0x2000).mfn, MFN_INVALID));
+    CHECK_EQ(access(0x2000, PF_W), SHADOW_RETRY);
+    CHECK(look(0x2000).w);
+    finish();
+}
+
+/* The page that the fault wants is the one that is given up meanwhile. */
+TEST(a_table_given_up_when_found)
+{
+    begin();
+    *word(PD, 1) = *word(PD, 0);
+    CHECK_EQ(access(0x2000, PF_W), SHADOW_RETRY);
+    for (unsigned n = 0; n < 7; n++) {
+        shadow_written(s, GFN(PT));
+        load();
+    }
+    shadow_written(s, GFN(PT));
+    CHECK_EQ(access(0x202000, PF_W), SHADOW_RETRY);
+    CHECK_EQ(shadow_stats(s)->drops, 1);
+    CHECK_EQ(shadow_audit(s), 0);
+    CHECK_EQ(access(0x202000, PF_W), SHADOW_RETRY);
+    CHECK(look(0x202000).w);
+    finish();
+}
+
 TEST(the_numbers)
 {
     struct shadow_info i;
