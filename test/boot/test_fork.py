@@ -7,59 +7,21 @@ of another's is noticed; `stress` with then=loop verifies itself for ever, and
 is forked in the middle of it.
 """
 
-import json
 import pathlib
 import random
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent /
+                       "tools"))
 
-from errors import UserError                                    # noqa: E402
-from qemu import EXIT_FAILURE, EXIT_SUCCESS, Machine            # noqa: E402
+from batch import MIB, all_back                                 # noqa: E402
+from cases import check, main, on_cpus                          # noqa: E402
 
 FORKS = 16
+OPTIONS = {"memory": 512 * MIB}
 
 
-def batch(image, commands, cpus, may_fail=(), timeout=120.0):
-    """Run @commands; their replies and None, or what went wrong."""
-    kernel = ROOT / "build/hv/debug/quire"
-    try:
-        with Machine(kernel, [ROOT / f"build/guest/{image}.elf"], cpus=cpus,
-                     memory=512 << 20, commands=commands,
-                     timeout=timeout) as machine:
-            status = machine.wait()
-            replies = [json.loads(line) for line in
-                       machine.replies.read_text().splitlines()][1:]
-            log = machine.log.read_text(errors="replace")
-    except UserError as err:
-        return [], str(err).replace("\n", " | ")
-    for command, reply in zip(commands, replies):
-        if reply["ok"] == (command in may_fail):
-            return [], f"{command}: {json.dumps(reply)[:300]}"
-        if reply.get("failed") or reply.get("violations"):
-            said = [line for line in log.splitlines()
-                    if "FAIL" in line or "(E)" in line]
-            return [], f"{command}: {json.dumps(reply)[:200]} {said[:4]}"
-    if len(replies) != len(commands):
-        return [], f"{len(replies)} replies to {len(commands)} commands"
-    if status != (EXIT_FAILURE if may_fail else EXIT_SUCCESS):
-        return [], f"exit status {status}: {log.splitlines()[-1:]}"
-    return replies, None
-
-
-def all_back(image, commands, cpus, may_fail=()):
-    """@commands between two counts of the memory, which must agree."""
-    replies, why = batch(image, ["memory", *commands, "destroy all", "audit",
-                                 "memory"], cpus, may_fail)
-    if why is None:
-        for key in ("free_frames", "heap_objects"):
-            before, after = replies[0][key], replies[-1][key]
-            if before != after:
-                why = f"{key}: {before} before, {after} after"
-    return replies, why
-
-
+@on_cpus(1, 4)
 def own_ways(cpus):
     """Forks, forks of forks, resets; killed in a random order."""
     names = [f"a{i}" for i in range(FORKS)]
@@ -89,9 +51,10 @@ def own_ways(cpus):
         commands.append(f"destroy {name}")
         if i % 6 == 0:
             commands.append("audit")
-    return all_back("forker", commands, cpus)[1]
+    all_back(["forker"], commands, cpus=cpus, **OPTIONS)
 
 
+@on_cpus(1, 4)
 def in_the_middle(cpus):
     """A domain that never waits is forked again and again, its forks are
     forked and reset: all of them find their memory as they left it."""
@@ -110,13 +73,11 @@ def in_the_middle(cpus):
                  "sleep ms=60", "audit"]
     lived = ["f0", "f1", "f2", "f3", "g0", "g1", "h"]
     commands += [f"info {name}" for name in lived]
-    replies, why = all_back("stress", commands, cpus)
-    for reply in replies if why is None else ():
-        if reply.get("state", "running") != "running":
-            why = json.dumps(reply)[:300]
-    return why
+    for reply in all_back(["stress"], commands, cpus=cpus, **OPTIONS):
+        check(reply.get("state", "running") == "running", str(reply)[:300])
 
 
+@on_cpus(1)
 def refusals(cpus):
     """What cannot be forked or reset, and that nothing comes of it."""
     bad = ["fork p name=2x", "fork p id=0", "fork-reset p", "fork-info p",
@@ -134,22 +95,8 @@ def refusals(cpus):
         "wait all state=shutdown timeout_ms=30000", "wait all verdict=1",
         "audit",
     ]
-    return all_back("forker", commands, cpus, bad)[1]
-
-
-def main():
-    failed = 0
-    tests = [(f"{fn.__name__} on {cpus} CPUs", fn, cpus)
-             for fn, counts in ((own_ways, (1, 4)), (in_the_middle, (1, 4)),
-                                (refusals, (1,))) for cpus in counts]
-    for name, fn, cpus in tests:
-        why = fn(cpus)
-        failed += why is not None
-        print(f"PASS {name}" if why is None else f"FAIL {name}: {why}",
-              flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    all_back(["forker"], commands, cpus=cpus, must_fail=bad, **OPTIONS)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,52 +8,19 @@ Each guest verifies its own bytes; the machine's memory must be back to the
 frame; a list of commands that does not end in time is a deadlock.
 """
 
-import json
 import pathlib
 import random
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent /
+                       "tools"))
 
-from errors import UserError                                    # noqa: E402
-from qemu import EXIT_FAILURE, EXIT_SUCCESS, Machine            # noqa: E402
+from batch import MIB, batch, check_same                        # noqa: E402
+from cases import check, main, on_cpus                          # noqa: E402
 
-MIB = 1 << 20
 GUESTS = 12             # of 8 MiB, in a machine of 64 MiB: 96 against 53
 BYTES = "8M"
 FITS = 5                # with nothing shared
-
-
-def batch(commands, *, cpus=1, memory=64 * MIB, may_fail=(), timeout=150.0,
-          build="debug", icount=False):
-    """The replies to @commands and None, or what went wrong."""
-    kernel = ROOT / f"build/hv/{build}/quire"
-    try:
-        with Machine(kernel, [ROOT / "build/guest/stress.elf"], cpus=cpus,
-                     memory=memory, commands=commands, icount=icount,
-                     timeout=timeout) as machine:
-            status = machine.wait()
-            replies = [json.loads(line) for line in
-                       machine.replies.read_text().splitlines()][1:]
-            log = machine.log.read_text(errors="replace")
-    except UserError as err:
-        return [], str(err).replace("\n", " | ")
-    failed = False
-    for command, reply in zip(commands, replies):
-        if not reply["ok"]:
-            failed = True
-            if command not in may_fail:
-                return [], f"{command}: {json.dumps(reply)[:300]}"
-        if reply.get("failed") or reply.get("violations"):
-            said = [line for line in log.splitlines()
-                    if "FAIL" in line or "(E)" in line]
-            return [], f"{command}: {json.dumps(reply)[:200]} {said[:4]}"
-    if len(replies) != len(commands):
-        return [], f"{len(replies)} replies to {len(commands)} commands"
-    if status != (EXIT_FAILURE if failed else EXIT_SUCCESS):
-        return [], f"exit status {status}: {log.splitlines()[-1:]}"
-    return replies, None
 
 
 def all_shared(policy, vcpus=1):
@@ -74,24 +41,23 @@ def the_end():
     return ["stats all", "audit", "destroy all", "audit", "memory"]
 
 
-def judge(commands, replies, why, left):
-    """All that are left have passed, somebody has waited, nothing is lost."""
-    if why is not None:
-        return why
-    before, after = replies[0], replies[-1]
-    for key in ("free_frames", "heap_objects", "table_frames"):
-        if before[key] != after[key]:
-            return f"{key}: {before[key]} before, {after[key]} after"
+def judged(commands, left, cpus, may_fail=()):
+    """The replies: all that are @left have passed, somebody has waited,
+    nothing is lost."""
+    replies, _ = batch(["stress"], commands, cpus=cpus, memory=64 * MIB,
+                       may_fail=may_fail, timeout=150.0)
+    check_same(replies[0], replies[-1], "free_frames", "heap_objects",
+               "table_frames")
     oom = replies[-5]["oom"]
-    if oom["waiting"] or oom["promised"] or oom["resumes"] == 0:
-        return f"at the end: {oom}"
+    check(not oom["waiting"] and not oom["promised"] and oom["resumes"] != 0,
+          f"at the end: {oom}")
     passed = sum(reply["passed"] for command, reply in zip(commands, replies)
                  if command.endswith("verdict=1 timeout_ms=90000"))
-    if passed != left:
-        return f"{passed} have passed, not {left}"
-    return None
+    check(passed == left, f"{passed} have passed, not {left}")
+    return replies
 
 
+@on_cpus(1, 4)
 def killed_by_hand(cpus):
     """All wait; then some are destroyed, in any order, while the others go
     on, and the channel answers all the time."""
@@ -105,25 +71,23 @@ def killed_by_hand(cpus):
         commands += [f"pause {names[0]}", f"destroy {name}", "audit",
                      f"unpause {names[0]}"]
     commands += ["wait all verdict=1 timeout_ms=90000", *the_end()]
-    replies, why = batch(commands, cpus=cpus, may_fail=(hopeless,))
-    if why is None:
-        listed = replies[commands.index("list")]["domains"]
-        if len(listed) != GUESTS:
-            why = f"{len(listed)} domains are listed with no memory"
-    return judge(commands, replies, why, FITS)
+    replies = judged(commands, FITS, cpus, (hopeless,))
+    listed = replies[commands.index("list")]["domains"]
+    check(len(listed) == GUESTS,
+          f"{len(listed)} domains are listed with no memory")
 
 
+@on_cpus(1, 4)
 def killed_by_policy(cpus):
     """Those that may be killed make room for those that wait."""
     commands = [*all_shared(lambda i: "kill" if i >= FITS else "wait"),
                 *[f"wait g{i} verdict=1 timeout_ms=90000"
                   for i in range(FITS)], *the_end()]
-    replies, why = batch(commands, cpus=cpus)
-    if why is None and replies[-5]["oom"]["kills"] == 0:
-        why = "nobody was killed"
-    return judge(commands, replies, why, FITS)
+    replies = judged(commands, FITS, cpus)
+    check(replies[-5]["oom"]["kills"] != 0, "nobody was killed")
 
 
+@on_cpus(1, 4)
 def limited(cpus):
     """Each at its own limit, with memory there; limits are raised in turn."""
     commands = ["memory"]
@@ -141,48 +105,27 @@ def limited(cpus):
         commands += [f"set-max g{i} max={mib}M" for i in range(3)]
         commands += ["sleep ms=50"]
     commands += ["wait all verdict=1 timeout_ms=90000", *the_end()]
-    replies, why = batch(commands, cpus=cpus, may_fail=(hopeless,))
-    if why is None:
-        waiting = replies[commands.index("stats all")]["oom"]["waiting"]
-        if waiting != 3:
-            why = f"{waiting} wait for their limits, not 3"
-    return judge(commands, replies, why, 3)
+    replies = judged(commands, 3, cpus, (hopeless,))
+    waiting = replies[commands.index("stats all")]["oom"]["waiting"]
+    check(waiting == 3, f"{waiting} wait for their limits, not 3")
 
 
+@on_cpus(1)
 def kill_cost(cpus):
     """Instructions a gfn, alone on the frame and beside ten times as many."""
     def one(others):
-        replies, why = batch(
-            ["create name=a mem=4M paused=1", "create name=b mem=4M paused=1",
-             "create name=c mem=4M paused=1", "nominate a gfn=0",
-             f"add-random a 0 c 4096 count={others} span=16M",
-             "add-physmap a 0 b 4096 count=20000", "destroy b"],
-            cpus=cpus, memory=256 * MIB, build="release", icount=True)
-        return (replies[-1]["destroyed"][0] if why is None else None), why
-    alone, why = one(1)
-    if why is None:
-        beside, why = one(200000)
-    if why is None and beside["busy_ticks"] > 1.2 * alone["busy_ticks"]:
-        why = (f"{beside['busy_ticks']} instructions beside 200,000 sharers, "
-               f"{alone['busy_ticks']} alone")
-    return why
+        replies, _ = batch(["stress"], [
+            "create name=a mem=4M paused=1", "create name=b mem=4M paused=1",
+            "create name=c mem=4M paused=1", "nominate a gfn=0",
+            f"add-random a 0 c 4096 count={others} span=16M",
+            "add-physmap a 0 b 4096 count=20000", "destroy b",
+        ], cpus=cpus, timeout=150.0, build="release", icount=True)
+        return replies[-1]["destroyed"][0]["busy_ticks"]
 
-
-def main():
-    failed = 0
-    tests = [(f"{fn.__name__} on {cpus} CPUs", fn, cpus)
-             for fn, counts in ((killed_by_hand, (1, 4)),
-                                (killed_by_policy, (1, 4)),
-                                (limited, (1, 4)), (kill_cost, (1,)))
-             for cpus in counts]
-    for name, fn, cpus in tests:
-        why = fn(cpus)
-        failed += why is not None
-        print(f"PASS {name}" if why is None else f"FAIL {name}: {why}",
-              flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return failed != 0
+    alone, beside = one(1), one(200000)
+    check(beside <= 1.2 * alone, f"{beside} instructions beside 200,000 "
+          f"sharers, {alone} alone")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

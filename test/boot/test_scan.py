@@ -9,53 +9,26 @@ groups: nothing is shared across trust groups, by nobody.
 knobs: what is wrong with a command line is said.
 """
 
-import json
 import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent /
+                       "tools"))
 
+from batch import answers, batch                                # noqa: E402
+from cases import check, main, on_cpus                          # noqa: E402
 import files                                                    # noqa: E402
-from errors import UserError                                    # noqa: E402
-from qemu import EXIT_SUCCESS, Machine                          # noqa: E402
 
+GUESTS = ["files", "stress"]
 KINDS = ["shell", "libc", "hypervisor"]
 KNOB_CODES = ["ERANGE", "ERANGE", "EINVAL", "ETIMEDOUT", None, None, "EBUSY",
               "EINVAL", "ERANGE", None, None]
 
 
-def batch(commands, cpus=1, kinds=(), timeout=100.0):
-    """Run @commands; their replies. @kinds: of files, as modules."""
-    modules = [ROOT / f"build/guest/{g}.elf" for g in ("files", "stress")]
-    with Machine(ROOT / "build/hv/debug/quire",
-                 modules + files.modules(kinds), cpus=cpus,
-                 memory=256 << 20, commands=commands,
-                 timeout=timeout) as machine:
-        status = machine.wait()
-        replies = [json.loads(line) for line in
-                   machine.replies.read_text().splitlines()][1:]
-    if len(replies) != len(commands):
-        raise UserError(f"{len(replies)} replies to {len(commands)} commands")
-    if all(r["ok"] for r in replies) != (status == EXIT_SUCCESS):
-        raise UserError(f"exit status {status}")
-    return replies
-
-
-def need(condition, what):
-    if not condition:
-        raise UserError(str(what)[:400])
-
-
-def need_good(replies):
-    for reply in replies:
-        need(reply["ok"], reply)
-        need(not reply.get("failed") and not reply.get("violations"), reply)
-
-
+@on_cpus(1, 4)
 def real_files(cpus):
     orders = [KINDS[i:] + KINDS[:i] for i in range(3)]
-    replies = batch([
+    replies, _ = batch(GUESTS, [
         *[f"create image=files name=f{i} mem=16M scan=1 "
           f"modules={','.join(order)} cmdline=write=8"
           for i, order in enumerate(orders)],
@@ -70,17 +43,17 @@ def real_files(cpus):
         "audit",
         "destroy all",
         "scan run=0",
-    ], cpus, KINDS)
-    need_good(replies)
-    need(replies[4]["saved_across"] > 500, replies[4])
-    need(replies[4]["saved_zero"] > 5000, replies[4])
-    need(replies[8]["broken"] > 0, replies[8])
-    need(replies[-1]["bytes"] == 0, replies[-1])
+    ], cpus=cpus, modules=files.modules(KINDS))
+    check(replies[4]["saved_across"] > 500, replies[4])
+    check(replies[4]["saved_zero"] > 5000, replies[4])
+    check(replies[8]["broken"] > 0, replies[8])
+    check(replies[-1]["bytes"] == 0, replies[-1])
 
 
+@on_cpus(1, 4)
 def writers(cpus):
     """Domains that write to all of their memory under the scanner."""
-    replies = batch([
+    replies, _ = batch(GUESTS, [
         "scan run=1 sleep_millisecs=1 pages_to_scan=300",
         "create image=stress name=s{i} mem=8M scan=1 count=4 "
         'cmdline="seed={i} common=60 write=90 mode=mix"',
@@ -95,14 +68,14 @@ def writers(cpus):
         "scan run=2",
         "audit",
         "destroy all",
-    ], cpus)
-    need_good(replies)
-    need(replies[3]["merged"] > 500, replies[3])
-    need(replies[11]["shared_frames"] == 0, replies[11])
+    ], cpus=cpus)
+    check(replies[3]["merged"] > 500, replies[3])
+    check(replies[11]["shared_frames"] == 0, replies[11])
 
 
+@on_cpus(1, 4)
 def unmerge(cpus):
-    replies = batch([
+    replies, _ = batch(GUESTS, [
         "create name=a mem=4M scan=1",
         "create name=b mem=4M scan=1",
         "scan run=1 sleep_millisecs=1 wait=3",
@@ -112,16 +85,16 @@ def unmerge(cpus):
         "scan run=2",
         "audit",
         "debug-gfn a gfn=7",
-    ], cpus)
-    need_good(replies)
-    need(replies[2]["saved_zero"] == 2047, replies[2])
-    need([replies[i]["type"] for i in (4, 5, 8)] ==
+    ], cpus=cpus)
+    check(replies[2]["saved_zero"] == 2047, replies[2])
+    check([replies[i]["type"] for i in (4, 5, 8)] ==
          ["ram_rw", "ram_shared", "ram_rw"], replies[4:])
-    need(replies[7]["shared_frames"] == 0, replies[7])
+    check(replies[7]["shared_frames"] == 0, replies[7])
 
 
+@on_cpus(1)
 def groups(cpus):
-    replies = batch([
+    replies, *_ = answers(GUESTS, [
         "create name=a mem=4M scan=1 group=1",
         "create name=b mem=4M scan=1 group=2",
         "create name=c mem=4M scan=1 group=2",
@@ -130,44 +103,27 @@ def groups(cpus):
         "share b 1 c 1",
         "add-physmap a 1 b 5000",
         "audit",
-    ], cpus)
+    ], cpus=cpus)
     codes = [r["ok"] or r["error"]["code"] for r in replies]
     # Within a group they are merged already.
-    need(codes == [True] * 4 + ["EPERM", "EEXIST", "EPERM", True], codes)
-    need(replies[3]["saved_zero"] == 1024 * 3 - 2, replies[3])
-    need(replies[7]["violations"] == 0, replies[7])
+    check(codes == [True] * 4 + ["EPERM", "EEXIST", "EPERM", True], codes)
+    check(replies[3]["saved_zero"] == 1024 * 3 - 2, replies[3])
+    check(replies[7]["violations"] == 0, replies[7])
 
 
+@on_cpus(1)
 def knobs(cpus):
-    replies = batch([
+    replies, *_ = answers(GUESTS, [
         "scan run=3", "scan pages_to_scan=0", "scan wait=1",
         "scan run=1 wait=1 timeout_ms=50",
         "create name=a mem=4M scan=1",
         "scan wait=2", "scan merge_across_domains=0",
         "scan-domain a maybe", "create name=c mem=4M group=65536",
         "scan run=2", "scan merge_across_domains=0 run=1 wait=1",
-    ], cpus)
+    ], cpus=cpus)
     codes = [None if r["ok"] else r["error"]["code"] for r in replies]
-    need(codes == KNOB_CODES, codes)
-
-
-def main():
-    tests = [(real_files, (1, 4)), (writers, (1, 4)), (unmerge, (1, 4)),
-             (groups, (1,)), (knobs, (1,))]
-    passed = failed = 0
-    for test, counts in tests:
-        for cpus in counts:
-            name = f"{test.__name__}_{cpus}_cpus"
-            try:
-                test(cpus)
-                print(f"PASS {name}", flush=True)
-                passed += 1
-            except UserError as err:
-                print(f"FAIL {name}: {str(err)[:600]}", flush=True)
-                failed += 1
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    check(codes == KNOB_CODES, codes)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -11,45 +11,19 @@ hostile: every register, MSR, port and privileged instruction, on one CPU and
   on four at once with others beside it.
 """
 
-import json
 import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent /
+                       "tools"))
 
-from errors import UserError                                    # noqa: E402
-from qemu import EXIT_SUCCESS, Machine                          # noqa: E402
-
-
-def batch(images, commands, cpus=1, timeout=100.0):
-    """Run @commands; what went wrong, or None."""
-    modules = [ROOT / f"build/guest/{name}.elf" for name in images]
-    kernel = ROOT / "build/hv/debug/quire"
-    try:
-        with Machine(kernel, modules, cpus=cpus, memory=256 << 20,
-                     commands=commands, timeout=timeout) as machine:
-            status = machine.wait()
-            replies = [json.loads(line) for line in
-                       machine.replies.read_text().splitlines()]
-            log = machine.log.read_text(errors="replace")
-    except UserError as err:
-        return str(err).replace("\n", " | ")
-    for reply in replies:
-        if not reply["ok"]:
-            return reply["error"]["message"]
-        if reply.get("failed") or reply.get("violations"):
-            said = [line for line in log.splitlines() if "FAIL" in line]
-            return f"{json.dumps(reply)} {said[:4]}"
-    if len(replies) != len(commands) + 1:
-        return f"{len(replies)} replies to {len(commands)} commands"
-    if status != EXIT_SUCCESS:
-        return f"exit status {status}: {log.splitlines()[-1:]}"
-    return None
+from batch import batch                                         # noqa: E402
+from cases import main, on_cpus                                 # noqa: E402
 
 
+@on_cpus(1, 4)
 def lost_events(cpus):
-    return batch(["latency"], [
+    batch(["latency"], [
         'create image=latency mem=8M cmdline="count=1000 gap_us=300"',
         "wait all phase=1 timeout_ms=20000",
         "allow all phase=98",
@@ -57,22 +31,24 @@ def lost_events(cpus):
         *["nominate 0 gfn=0 count=384 skip=1"] * 200,
         "wait all verdict=1 timeout_ms=30000",
         "audit",
-    ], cpus)
+    ], cpus=cpus)
 
 
+@on_cpus(1, 4)
 def state(cpus):
-    return batch(["state"], [
+    batch(["state"], [
         f"create image=state mem=8M count={3 if cpus == 1 else 2}",
         "wait all phase=1 timeout_ms=20000",
         *[f"nominate {i} gfn=0 count=384 skip=1"
           for i in range(3 if cpus == 1 else 2)],
         "allow all phase=98",
         "wait all verdict=1 timeout_ms=30000",
-    ], cpus)
+    ], cpus=cpus)
 
 
+@on_cpus(1, 4)
 def hostile(cpus):
-    return batch(["hostile", "smp", "exits"], [
+    batch(["hostile", "smp", "exits"], [
         "create image=exits mem=8M",
         "create image=hostile mem=8M count=2",
         "create image=smp mem=8M vcpus=4",
@@ -80,21 +56,8 @@ def hostile(cpus):
         "allow all phase=98",
         "wait all verdict=1 timeout_ms=60000",
         "audit",
-    ], cpus)
-
-
-def main():
-    failed = 0
-    tests = [(f"{fn.__name__} on {cpus} CPUs", fn, cpus)
-             for fn in (lost_events, state, hostile) for cpus in (1, 4)]
-    for name, fn, cpus in tests:
-        why = fn(cpus)
-        failed += why is not None
-        print(f"PASS {name}" if why is None else f"FAIL {name}: {why}",
-              flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    ], cpus=cpus)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

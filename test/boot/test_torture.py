@@ -7,17 +7,15 @@ frames shared with another domain, page tables included; and each wrong rule
 given to its walk must make it fail.
 """
 
-import json
 import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-sys.path.insert(0, str(ROOT / "test" / "tools"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent /
+                       "tools"))
 
 import cases                                                    # noqa: E402
+from batch import MIB, answers                                  # noqa: E402
 from cases import case, check                                   # noqa: E402
-from qemu import EXIT_SUCCESS, Machine                          # noqa: E402
 
 FIRST, FRAMES = 0x180, 0x680        # all but its image, of 8M
 RULES = ["nx", "wp", "user", "rsv", "smep", "smap", "dirty", "accessed",
@@ -29,27 +27,11 @@ def create(name, options, vcpus=1):
             f'cmdline="{options}"')
 
 
-def batch(commands, cpus=1, timeout=60.0):
-    """[reply] of @commands, all of them good; and the log."""
-    with Machine(ROOT / "build/hv/debug/quire",
-                 [ROOT / "build/guest/torture.elf"], cpus=cpus,
-                 memory=512 << 20, commands=commands,
-                 timeout=timeout) as machine:
-        status = machine.wait()
-        replies = [json.loads(line) for line in
-                   machine.replies.read_text().splitlines()][1:]
-        log = machine.log.read_text(errors="replace")
-    bad = [r for r in replies if not r["ok"] or r.get("violations")]
-    check(not bad and status == EXIT_SUCCESS, f"{status}: {bad[:2]}")
-    check(len(replies) == len(commands), "replies are missing")
-    return replies, log
-
-
 def run(domains, cpus=1, between=()):
     """Run them side by side: {name: info}, and the log. @domains: {name:
     (options, vcpus)}; @between: commands once they are set up."""
     names = list(domains)
-    replies, log = batch([
+    replies, log, _ = answers(["torture"], [
         *[create(name, *how) for name, how in domains.items()],
         "wait all phase=1 timeout_ms=20000",
         *between,
@@ -57,7 +39,9 @@ def run(domains, cpus=1, between=()):
         "wait all verdict=1 timeout_ms=40000",
         *[f"info {name}" for name in names],
         "audit",
-    ], cpus)
+    ], cpus=cpus, memory=512 * MIB)
+    bad = [r for r in replies if not r["ok"] or r.get("violations")]
+    check(not bad, bad[:2])
     return dict(zip(names, replies[-1 - len(names):-1])), log
 
 

@@ -19,6 +19,18 @@ def case(function):
     return function
 
 
+def on_cpus(*counts):
+    """A case for each number of CPUs, which the function is given."""
+    def register(function):
+        for cpus in counts:
+            def one(cpus=cpus):
+                function(cpus)
+            one.__name__ = f"{function.__name__}_{cpus}_cpus"
+            case(one)
+        return function
+    return register
+
+
 def check(condition, what=""):
     if not condition:
         raise AssertionError(what)
