@@ -457,17 +457,6 @@ static int handle(struct fault *f, unsigned walk_access)
     return err != 0 ? err : descend(f);
 }
 
-/* As of the load that the root is of, unless a register has changed since. */
-static union shadow_role role_now(const struct shadow_vcpu *sv,
-                                  const struct guest_paging *pg)
-{
-    if (likely(sv->root != NULL && ((sv->cr0 ^ pg->cr0) |
-               (sv->cr4 ^ pg->cr4) | (sv->efer ^ pg->efer)) == 0)) {
-        return sv->root->role;
-    }
-    return role_of(pg);
-}
-
 enum shadow_result shadow_fault(struct shadow *s, struct shadow_vcpu *sv,
                                 const struct guest_paging *pg, gva_t gva,
                                 uint32_t error, struct npf *npf,

@@ -16,6 +16,16 @@ maddr_t shadow_cr3(const struct shadow_vcpu *sv)
     return mfn_to_maddr(page_mfn(sv->root));
 }
 
+union shadow_role role_now(const struct shadow_vcpu *sv,
+                           const struct guest_paging *pg)
+{
+    if (likely(sv->root != NULL && ((sv->cr0 ^ pg->cr0) |
+               (sv->cr4 ^ pg->cr4) | (sv->efer ^ pg->efer)) == 0)) {
+        return sv->root->role;
+    }
+    return role_of(pg);
+}
+
 static void set_root(struct shadow *s, struct shadow_vcpu *sv,
                      struct shadow_page *sp)
 {

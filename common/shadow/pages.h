@@ -216,6 +216,10 @@ int must_check protect_prepare(struct p2m_listener *l, gfn_t gfn,
 
 /* ---- sync.c ------------------------------------------------------------ */
 union shadow_role role_of(const struct guest_paging *pg);
+/** role_now() - the same; as of the load that @sv's root is of, unless a
+ *  register has changed since. load.c */
+union shadow_role role_now(const struct shadow_vcpu *sv,
+                           const struct guest_paging *pg);
 /* What an entry of a table above level 1 asks for. */
 struct shadow_child { gfn_t gfn; union shadow_role role; uint64_t bits; };
 /** child_of() - for spte @i of a page of @role, the guest's entry being @e.
