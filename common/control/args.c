@@ -209,17 +209,20 @@ int args_hex(const char *text, uint8_t *out, size_t size)
 
 bool args_has_word(const char *list, const char *word)
 {
-    size_t len = strlen(word);
-
     while (*list != '\0') {
-        const char *end = list;
-        while (*end != '\0' && *end != ' ') {
-            end++;
+        const char *c = word;
+
+        while (*c != '\0' && *c == *list) {
+            c++;
+            list++;
         }
-        if ((size_t)(end - list) == len && strncmp(list, word, len) == 0) {
+        if (*c == '\0' && (*list == ' ' || *list == '\0')) {
             return true;
         }
-        list = *end == ' ' ? end + 1 : end;
+        while (*list != '\0' && *list != ' ') {
+            list++;
+        }
+        list += *list == ' ';
     }
     return false;
 }

@@ -137,11 +137,11 @@ const struct command commands_add_range[] = {
     { .name = "add-range", .synopsis = "SOURCE SGFN CLIENT CGFN [count=1]",
       .keys = "count", .min_words = 4, .max_words = 4, .nr_domains = 2,
       .help = "map each shared page of a range at the client's hole",
-      .run = run_add_range },
+      .is_bulk = true, .run = run_add_range },
     { .name = "add-random",
       .synopsis = "SOURCE SGFN CLIENT CGFN [count=1] [span=16M] [seed=1]",
       .keys = "count span seed", .min_words = 4, .max_words = 4,
       .nr_domains = 2, .help = "map one page at holes drawn from the span gfns "
-      "from CGFN on", .run = run_add_random },
+      "from CGFN on", .is_bulk = true, .run = run_add_random },
     { .name = NULL },
 };

@@ -281,10 +281,11 @@ static int build_error(struct job *job, const struct create_state *s, int err)
 static int make_domain(struct job *job, struct domain **d, struct work *w)
 {
     struct create_state *s = JOB_STATE(job, struct create_state);
-    int err = s->configured ? 0 : configure(job, s, w);
+    int err = 0;
 
-    if (err != 0) {
-        return err;
+    if (!s->configured) {
+        err = configure(job, s, w);
+        return err == 0 ? -ERESTART : err;  /* a slice of its own */
     }
     err = domain_create(&s->config, &s->building, s->why, w);
     if (err != 0) {
@@ -299,9 +300,13 @@ static int make_domain(struct job *job, struct domain **d, struct work *w)
 static int run_create(struct job *job, struct work *w)
 {
     struct create_state *s = JOB_STATE(job, struct create_state);
-    int err = s->copies.made == NULL ? parse(job, s) : 0;
+    int err;
 
-    return err != 0 ? err : copies_run(job, &s->copies, make_domain, w);
+    if (s->copies.made == NULL) {
+        err = parse(job, s);
+        return err == 0 ? -ERESTART : err;  /* a slice of its own */
+    }
+    return copies_run(job, &s->copies, make_domain, w);
 }
 
 static void end_create(struct job *job)

@@ -93,6 +93,6 @@ const struct command commands_destroy[] = {
     { .name = "destroy", .synopsis = "DOMAIN|all", .keys = "",
       .min_words = 1, .max_words = 1, .nr_domains = 1, .all = true,
       .help = "kill domains, one after another, and say what each cost",
-      .run = run_destroy },
+      .is_bulk = true, .run = run_destroy },
     { .name = NULL },
 };

@@ -184,7 +184,7 @@ const struct command commands_fork[] = {
       .min_words = 1, .max_words = 1, .nr_domains = 1,
       .help = "running copies of a domain, their memory shared; {i} in name "
               "is the number of the copy",
-      .run = run_fork, .end = end_fork },
+      .is_bulk = true, .run = run_fork, .end = end_fork },
     { .name = "fork-reset", .synopsis = "DOMAIN [state=0] [memory=0]",
       .keys = "state memory", .min_words = 1, .max_words = 1,
       .nr_domains = 1, .help = "a fork as it was when it was made",

@@ -16,9 +16,8 @@
 
 #include "job.h"
 
-#define UNITS_PER_COMPARE 4800  /* two pages that are alike */
-#define UNITS_PER_NOMINATE 1200 /* both */
-#define UNITS_PER_MERGE 1700
+#define UNITS_PER_COMPARE 3000  /* two pages that are alike */
+#define UNITS_PER_MERGE 2000
 
 /* What comes next for a pair; without equal=1 nothing is compared. */
 enum merge_step { COMPARE, NOMINATE, COMPARE_AGAIN, MERGE };
@@ -178,7 +177,7 @@ static int prepare(struct job *job, struct merge_state *s, gfn_t sgfn,
             int err = nominate_both(job, s, sgfn, cgfn);
 
             result = err == 0 ? 1 : err;
-            units = UNITS_PER_NOMINATE;
+            units = WORK_SLICE;     /* the merge has one of its own */
         } else if (s->equal) {
             result = compare(job, s, sgfn, cgfn);
             units = UNITS_PER_COMPARE;
@@ -330,6 +329,6 @@ const struct command commands_merge[] = {
       .min_words = 4, .max_words = 4, .nr_domains = 2,
       .help = "nominate and share count pairs of pages, those that cannot be "
               "being skipped: Xen's range_share",
-      .run = run_range_share, .end = end_range_share },
+      .is_bulk = true, .run = run_range_share, .end = end_range_share },
     { .name = NULL },
 };

@@ -198,7 +198,7 @@ const struct command commands_share[] = {
       .synopsis = "SOURCE SGFN CLIENT CGFN [count=1] [stride=1] [shandle=N]",
       .keys = "count stride shandle", .min_words = 4, .max_words = 4,
       .nr_domains = 2, .help = "map one shared page at holes of the client",
-      .run = run_add_physmap },
+      .is_bulk = true, .run = run_add_physmap },
     { .name = "unshare",
       .synopsis = "DOMAIN gfn=N [count=1] [stride=1] [skip=1]",
       .keys = "gfn count stride skip", .min_words = 1, .max_words = 1,

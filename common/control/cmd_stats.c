@@ -12,11 +12,14 @@
 #include "job.h"
 
 #define UNITS_PER_GFN 1400         /* far apart, each in a table of its own */
-#define UNITS_PER_DOMAIN 1500       /* besides its text */
+#define UNITS_PER_DOMAIN 1500       /* half of it, besides its text */
 #define ONE (UINT64_C(1) << 20)     /* one frame, in fixed point */
 
 struct stats_state {
-    bool opened, closed, all;
+    unsigned opened;            /* parts of the totals that are out */
+    struct share_stats share;   /* of one moment */
+    bool closed, all;
+    unsigned part;              /* of this domain's that is next */
     struct domain *domain;      /* counted: the one being walked */
     gfn_t next;
     uint64_t saved;             /* frames in units of 1 / ONE */
@@ -64,12 +67,10 @@ static void put_histogram(struct reply *r, const char *name,
     reply_close(r);
 }
 
-static void put_domain(struct reply *r, struct domain *d,
-                       struct stats_state *state)
+static void put_counts(struct reply *r, struct domain *d,
+                       const struct stats_state *state)
 {
-    const struct share_domain_stats *s = share_domain_stats(d->p2m);
     const struct p2m *p = d->p2m;
-    struct histogram unshare;
 
     reply_open(r, NULL, '{');
     reply_number(r, "domain", d->id);
@@ -80,6 +81,14 @@ static void put_domain(struct reply *r, struct domain *d,
     reply_number(r, "shared_gfns", p->count[p2m_ram_shared]);
     reply_number(r, "saved_frames", (state->saved + ONE / 2) / ONE);
     reply_number(r, "table_frames", p->nr_tables);
+}
+
+static void put_faults(struct reply *r, struct domain *d,
+                       struct stats_state *state)
+{
+    const struct share_domain_stats *s = share_domain_stats(d->p2m);
+    struct histogram unshare;
+
     if (s != NULL) {
         reply_number(r, "cow_faults", s->cow_faults);
         reply_number(r, "copies", s->copies);
@@ -93,22 +102,24 @@ static void put_domain(struct reply *r, struct domain *d,
     reply_close(r);
 }
 
-static void put_share(struct reply *r)
+static void put_share(struct reply *r, struct share_stats *t)
 {
-    struct share_stats t;
-
-    share_stats_get(&t);
+    share_stats_get(t);
     reply_open(r, "share", '{');
-    reply_number(r, "shared_frames", t.shared_frames);
-    reply_number(r, "saved_frames", t.saved_frames);
-    reply_number(r, "sharers", t.sharers);
-    reply_number(r, "nominates", t.nominates);
-    reply_number(r, "shares", t.shares);
-    reply_number(r, "add_physmaps", t.add_physmaps);
-    reply_number(r, "unshares_copied", t.unshares_copied);
-    reply_number(r, "unshares_last", t.unshares_last);
-    reply_number(r, "unshares_failed", t.unshares_failed);
-    reply_number(r, "rmap_bytes", t.rmap_bytes);
+    reply_number(r, "shared_frames", t->shared_frames);
+    reply_number(r, "saved_frames", t->saved_frames);
+    reply_number(r, "sharers", t->sharers);
+    reply_number(r, "nominates", t->nominates);
+    reply_number(r, "shares", t->shares);
+    reply_number(r, "add_physmaps", t->add_physmaps);
+}
+
+static void put_unshares(struct reply *r, const struct share_stats *t)
+{
+    reply_number(r, "unshares_copied", t->unshares_copied);
+    reply_number(r, "unshares_last", t->unshares_last);
+    reply_number(r, "unshares_failed", t->unshares_failed);
+    reply_number(r, "rmap_bytes", t->rmap_bytes);
     reply_close(r);
 }
 
@@ -123,17 +134,30 @@ static struct domain *next(struct job *job, const struct stats_state *s)
     return d;
 }
 
+/* Those of the machine, a part in each slice. */
+static void put_totals(struct job *job, struct stats_state *s, unsigned part)
+{
+    switch (part) {
+    case 0:
+        s->all = job->domain[0] == NULL;
+        put_share(&job->reply, &s->share);
+        break;
+    case 1:
+        put_unshares(&job->reply, &s->share);
+        break;
+    default:
+        histogram_init(&s->unshare);
+        oom_put_stats(&job->reply);
+        reply_open(&job->reply, "domains", '[');
+    }
+}
+
 static int run_stats(struct job *job, struct work *w)
 {
     struct stats_state *s = JOB_STATE(job, struct stats_state);
 
-    if (!s->opened) {
-        s->opened = true;
-        s->all = job->domain[0] == NULL;
-        histogram_init(&s->unshare);
-        put_share(&job->reply);
-        oom_put_stats(&job->reply);
-        reply_open(&job->reply, "domains", '[');
+    while (s->opened < 3) {
+        put_totals(job, s, s->opened++);
         if (work_spend(w, WORK_SLICE)) {
             return -ERESTART;
         }
@@ -150,7 +174,16 @@ static int run_stats(struct job *job, struct work *w)
         if (walk_shared(s, w) != 0) {
             return -ERESTART;
         }
-        put_domain(&job->reply, s->domain, s);
+        while (s->part < 2) {
+            if (s->part++ == 1) {
+                put_counts(&job->reply, s->domain, s);
+            }
+            if (work_spend(w, UNITS_PER_DOMAIN)) {
+                return -ERESTART;
+            }
+        }
+        put_faults(&job->reply, s->domain, s);
+        s->part = 0;
         domain_put(s->domain);
         s->domain = NULL;
         if (work_spend(w, UNITS_PER_DOMAIN)) {

@@ -97,29 +97,49 @@ static int run_modules(struct job *job, struct work *w)
     return 0;
 }
 
+/* The totals are of one moment, whatever the slices. */
+struct memory_state {
+    struct settle settle;
+    bool is_settled;
+    unsigned next;
+    struct mem_totals totals;
+    struct heap_stats heap;
+};
+
 static int run_memory(struct job *job, struct work *w)
 {
     static const char *const uses[NR_FRAME_USES] = {
         NULL, "free_frames", "boot_frames", "percpu_frames", "heap_frames",
         "table_frames", "guest_frames", "shared_frames",
     };
-    struct mem_totals t;
-    struct heap_stats h;
+    struct memory_state *s = JOB_STATE(job, struct memory_state);
 
-    (void)w;
-    if (settle(job, JOB_STATE(job, struct settle)) != 0) {
-        return -ERESTART;
-    }
-    mem_totals_get(&t);
-    heap_stats_get(&h);
-    reply_number(&job->reply, "total_frames", t.total);
-    for (unsigned i = 0; i < NR_FRAME_USES; i++) {
-        if (uses[i] != NULL) {
-            reply_number(&job->reply, uses[i], t.frames[i]);
+    if (!s->is_settled) {
+        if (settle(job, &s->settle) != 0) {
+            return -ERESTART;
+        }
+        s->is_settled = true;
+        mem_totals_get(&s->totals);
+        heap_stats_get(&s->heap);
+        if (work_spend(w, WORK_SLICE)) {
+            return -ERESTART;
         }
     }
-    reply_number(&job->reply, "heap_objects", h.objects);
-    reply_number(&job->reply, "heap_bytes", h.bytes);
+    if (s->next == 0) {
+        reply_number(&job->reply, "total_frames", s->totals.total);
+    }
+    while (s->next < NR_FRAME_USES) {
+        unsigned i = s->next++;
+
+        if (uses[i] != NULL) {
+            reply_number(&job->reply, uses[i], s->totals.frames[i]);
+        }
+        if (work_spend(w, UNITS_PER_ITEM)) {
+            return -ERESTART;
+        }
+    }
+    reply_number(&job->reply, "heap_objects", s->heap.objects);
+    reply_number(&job->reply, "heap_bytes", s->heap.bytes);
     reply_number(&job->reply, "grace_pending", grace_nr_pending());
     reply_number(&job->reply, "domains", domain_count());
     return 0;

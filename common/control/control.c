@@ -10,13 +10,14 @@
 
 #include "job.h"
 
-#define BYTES_A_POLL 100        /* each takes a port read or two */
+#define BYTES_A_POLL 40         /* each takes a port read or two */
 
 static struct {
     const char *batch;          /* what is left of it, or NULL */
     const char *batch_end;
     size_t used;                /* bytes of the line so far */
     bool too_long;              /* dropped until its end */
+    bool is_whole;              /* begun in the next pass */
     bool failed;                /* a command of the batch did */
 } channel;
 
@@ -38,7 +39,7 @@ const struct command *command_find(const char *name)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
         for (const struct command *c = tables[i]; c->name != NULL; c++) {
-            if (strcmp(c->name, name) == 0) {
+            if (c->name[0] == name[0] && strcmp(c->name, name) == 0) {
                 return c;
             }
         }
@@ -84,7 +85,7 @@ static void end_line(void)
 static void take_byte(char c)
 {
     if (c == '\n') {
-        end_line();
+        channel.is_whole = true;
     } else if (c == '\r') {
         return;
     } else if (channel.used == JOB_LINE_MAX - 1) {
@@ -128,6 +129,11 @@ bool control_poll(void)
             arch_die(channel.failed);
         }
     }
+    if (channel.is_whole) {
+        channel.is_whole = false;
+        end_line();
+        return true;
+    }
     do {
         int c;
 
@@ -139,9 +145,8 @@ bool control_poll(void)
             return false;
         }
         take_byte((char)c);
-    } while (atomic_load_explicit(&job->state, memory_order_relaxed) ==
-             JOB_FREE);
-    return false;
+    } while (!channel.is_whole);
+    return true;
 }
 
 /* Whoever is at the other end need not guess when to begin. */

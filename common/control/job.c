@@ -258,8 +258,10 @@ static int run(struct task *t, struct work *w)
         since = arch_now();
         job->sleeping = false;
         task_note(job->done);
-        err = resolve_domains(job, w);
-        if (err == 0) {
+        if (job->nr_resolved < job->command->nr_domains) {
+            err = resolve_domains(job, w);
+            err = err == 0 ? -ERESTART : err;   /* a slice of its own */
+        } else {
             err = job->command->run(job, w);
         }
         job->busy += arch_now() - since;
@@ -372,6 +374,7 @@ static void prepare(struct job *job, bool to_port, unsigned cpu)
     list_init(&job->task.link);
     job->task.run = run;
     job->task.name = "control";
+    job->task.is_bulk = false;
     timer_init(&job->timer, cpu, wake_up);
     atomic_store_explicit(&job->state, JOB_RUNNING, memory_order_relaxed);
 }
@@ -386,6 +389,7 @@ void job_start(struct job *job, bool to_port, unsigned cpu)
         finish(job, err);
     } else {
         job->task.name = job->command->name;
+        job->task.is_bulk = job->command->is_bulk;
     }
     task_queue(&job->task, cpu);
 }

@@ -40,6 +40,7 @@ struct command {
     uint8_t nr_domains;         /* of its words 0 and 2: domains, in order */
     bool all;                   /* word 0 may be `all`: domain[0] is NULL */
     bool foreground;            /* not for `bg` */
+    bool is_bulk;               /* many small items: see task.h */
     /* Preemptible; an error goes through job_fail(). */
     int (*run)(struct job *job, struct work *w);
     /* Give back what state holds; called once at the end, come what may. */
@@ -190,7 +191,7 @@ struct range {
     gfn_t gfn;                  /* the first */
     uint64_t count, stride;
     bool skip;
-    bool parsed;
+    bool parsed, begun;
     uint64_t good;              /* items that went well */
     struct { int err; uint64_t n; } refused[RANGE_ERRORS];
 };

@@ -43,6 +43,9 @@ int range_parse(struct job *job, struct range *r)
     uint64_t first;
     int err;
 
+    if (r->parsed) {
+        return 0;
+    }
     if (args_value(&job->args, "gfn") == NULL) {
         return job_fail(job, -EINVAL, "gfn= is missing; usage: %s %s",
                         job->command->name, job->command->synopsis);
@@ -68,6 +71,12 @@ int range_run(struct job *job, struct range *r, unsigned cost,
               int (*fn)(struct job *job, gfn_t gfn, uint64_t i,
                         struct work *w), struct work *w)
 {
+    if (!r->begun) {
+        r->begun = true;        /* the words have taken a slice of their own */
+        if (work_spend(w, WORK_SLICE)) {
+            return -ERESTART;
+        }
+    }
     while (job->done < r->count) {
         gfn_t gfn = gfn_add(r->gfn, job->done * r->stride);
         int err = fn(job, gfn, job->done, w);
@@ -87,7 +96,7 @@ int range_run(struct job *job, struct range *r, unsigned cost,
         }
         job->message[0] = '\0';
         job->done++;
-        if (job->done < r->count && work_spend(w, cost)) {
+        if (work_spend(w, cost)) {
             return -ERESTART;
         }
     }

@@ -9,7 +9,7 @@
 #include "reply.h"
 
 #define PIECE_BYTES 2000        /* a piece is one object of 2048 bytes */
-#define STREAM_BYTES 128        /* sent at once, so that slices stay short */
+#define STREAM_BYTES 64        /* sent at once, so that slices stay short */
 #define FIRST_FULL (REPLY_FIRST / 2)    /* sent before the next slice */
 #define UNITS_PER_BYTE 20       /* of the port */
 /* Units, charged to whoever's slice it is: one value, one character of it. */
@@ -321,7 +321,8 @@ int reply_drain(struct reply *r, struct work *w)
         }
     }
     r->used = r->emitted = 0;
-    return work_spend(w, STREAM_BYTES * UNITS_PER_BYTE) ? -ERESTART : 0;
+    /* What fills it again has a slice of its own. */
+    return work_spend(w, WORK_SLICE) ? -ERESTART : 0;
 }
 
 int reply_emit(struct reply *r, struct work *w)

@@ -9,15 +9,23 @@
 
 #include "job.h"
 
+#define UNITS_PER_CLASS 50      /* besides what it charges itself */
 #define GRACE_POLLS 1000        /* of JOB_POLL_US: 200 ms */
 
 static struct task drains[MAX_CPUS];
+static unsigned classes[MAX_CPUS];      /* its own CPU's: where it is */
 static _Atomic unsigned nr_draining;
 
 static int drain(struct task *t, struct work *w)
 {
-    (void)t, (void)w;
-    heap_cache_drain();
+    unsigned *class = &classes[t - drains];
+
+    do {
+        *class = heap_cache_drain_from(*class);
+        if (*class != 0 && work_spend(w, UNITS_PER_CLASS)) {
+            return -ERESTART;
+        }
+    } while (*class != 0);
     page_cache_drain();
     atomic_fetch_sub(&nr_draining, 1);
     return 0;

@@ -74,8 +74,12 @@ static uint64_t read(const uint64_t *field)
 void histogram_merge(struct histogram *into, const struct histogram *from)
 {
     uint64_t min = read(&from->min), max = read(&from->max);
+    uint64_t count = read(&from->count);
 
-    into->count += read(&from->count);
+    if (count == 0) {
+        return;
+    }
+    into->count += count;
     into->sum += read(&from->sum);
     into->min = MIN(into->min, min);
     into->max = MAX(into->max, max);

@@ -51,9 +51,11 @@ const char *task_last_name(void)
     return queues[arch_cpu()].last_name;
 }
 
-bool task_run_slice(struct work *w)
+/* @w NULL: the task's usual slice. */
+static bool run_first(struct work *w)
 {
     struct task_queue *q = &queues[arch_cpu()];
+    struct work usual = WORK_INIT;
     struct list *first;
     struct task *t;
     int err;
@@ -67,6 +69,10 @@ bool task_run_slice(struct work *w)
     t = container_of(first, struct task, link);
     q->last_name = t->name;
     q->note = 0;
+    if (w == NULL) {
+        usual.left = t->is_bulk ? WORK_SLICE_BULK : WORK_SLICE;
+        w = &usual;
+    }
     work_begin(w);
     err = t->run(t, w);
     work_end();
@@ -89,9 +95,12 @@ uint64_t task_last_note(void)
     return queues[arch_cpu()].note;
 }
 
+bool task_run_slice(struct work *w)
+{
+    return run_first(w);
+}
+
 bool task_run_one(void)
 {
-    struct work w = WORK_INIT;
-
-    return task_run_slice(&w);
+    return run_first(NULL);
 }

@@ -28,7 +28,7 @@
 #define MAX_PAGES_SLACK 16      /* shared_info and the like */
 
 /* Units. */
-#define COST_ALLOC 6000         /* domain_alloc() */
+#define COST_ALLOC 3000         /* domain_alloc(), domain_alloc_maps() */
 #define COST_VCPU 6000
 
 int domain_config_memory(struct domain_config *c, uint64_t bytes)
@@ -257,6 +257,16 @@ int domain_create(const struct domain_config *c, struct domain **dp,
             err = domain_alloc(c, max_pages, dp, why);
         }
         if (err != 0) {
+            return err;
+        }
+        if (work_spend(w, COST_ALLOC)) {
+            return -ERESTART;
+        }
+    }
+    if ((*dp)->p2m == NULL) {
+        err = domain_alloc_maps(*dp, why);
+        if (err != 0) {
+            *dp = NULL;
             return err;
         }
         if (work_spend(w, COST_ALLOC)) {

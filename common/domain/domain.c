@@ -117,12 +117,23 @@ int domain_alloc(const struct domain_config *c, uint64_t max_pages,
                  DOMAIN_NAME_MAX - NAME_ID_MAX, c->name, d->id);
     }
     spin_lock_init(&d->lock, LOCK_RANK_DOMAIN, d->id);
-    err = -ENOMEM;
+    *dp = d;
+    return 0;
+
+no_id:
+    heap_free(d->build);
+no_build:
+    heap_free(d);
+    return err;
+}
+
+int domain_alloc_maps(struct domain *d, char *why)
+{
     d->p2m = p2m_create(d->id);
     if (d->p2m == NULL) {
         goto no_p2m;
     }
-    d->p2m->trust_group = c->trust_group;
+    d->p2m->trust_group = d->config.trust_group;
     d->events = evtchn_create(d->id);
     if (d->events == NULL) {
         goto no_events;
@@ -134,21 +145,16 @@ int domain_alloc(const struct domain_config *c, uint64_t max_pages,
     spin_unlock(&list_lock);
     atomic_fetch_or(&in_use[d->id / 64], UINT64_C(1) << d->id % 64);
     atomic_store(&d->is_listed, true);
-    *dp = d;
     return 0;
 
 no_events:
     p2m_put(d->p2m);
 no_p2m:
+    print_to(why, DOMAIN_WHY_MAX, "no memory for the domain itself");
     /* Somebody may have looked it up and be about to find it BUILDING. */
     owner_detach(d->id);
     grace_defer(&d->grace, free_unborn);
-    return err;
-no_id:
-    heap_free(d->build);
-no_build:
-    heap_free(d);
-    return err;
+    return -ENOMEM;
 }
 
 void domain_unlist(struct domain *d)

@@ -6,10 +6,13 @@
 
 #include <quire/domain.h>
 
-/** domain_alloc() - claim an id, empty address space, events; two references:
- *  the creation's and the creator's own. */
+/** domain_alloc() - the record with its id; two references: the creation's and
+ *  the creator's own. Nobody finds it yet. */
 int must_check domain_alloc(const struct domain_config *c, uint64_t max_pages,
                             struct domain **d, char *why);
+/** domain_alloc_maps() - then its empty address space and its events; from here
+ *  on a killer finds it. -ENOMEM: @d is gone. */
+int must_check domain_alloc_maps(struct domain *d, char *why);
 /** domain_highest_gfn() - the last of its RAM ranges; 0: it has none. */
 int64_t domain_highest_gfn(const struct domain *d);
 /** domain_unlist() - it is DEAD: nobody finds it any more. */

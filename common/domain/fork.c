@@ -142,7 +142,11 @@ static int begin(struct domain *parent, const struct fork_config *c,
     if (err == 0) {
         f->source = parent;
         err = domain_alloc(config, owner_get(parent->id)->max_pages, dp, why);
+        if (err == 0) {
+            err = domain_alloc_maps(*dp, why);
+        }
         if (err != 0) {
+            *dp = NULL;
             start_parent(f);
         }
     }

@@ -78,7 +78,7 @@ int64_t hypercall_physmap_batch(struct hypercall *h)
     struct xen_add_to_physmap_batch a;
     struct compat_add_to_physmap_batch c;
     struct domain *target;
-    struct work w = { .left = WORK_SLICE - COST_CALL };
+    struct work w = { .left = WORK_SLICE_BULK - COST_CALL };
     int64_t result;
 
     if (h->is_compat) {

@@ -322,6 +322,7 @@ void domain_kill_async(struct domain *d)
         return;
     }
     domain_get(d);
-    d->kill_task = (struct task){ .run = kill_task_run, .name = "kill" };
+    d->kill_task = (struct task){ .run = kill_task_run, .name = "kill",
+                                   .is_bulk = true };
     task_queue(&d->kill_task, sched_least_loaded());
 }

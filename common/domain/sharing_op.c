@@ -158,7 +158,7 @@ static bool has_output(const struct xen_mem_sharing_op *op)
 
 int64_t sharing_op(struct hypercall *h)
 {
-    struct work w = { .left = WORK_SLICE - COST_CALL };
+    struct work w = { .left = WORK_SLICE_BULK - COST_CALL };
     struct xen_mem_sharing_op op;
     int64_t result;
 

@@ -314,15 +314,28 @@ void heap_free_many(void *const *p, unsigned n)
     spin_unlock(&heap_lock);
 }
 
+unsigned heap_cache_drain_from(unsigned class)
+{
+    struct magazine *m = &magazines[arch_cpu()][class];
+
+    while (class < NR_CLASSES && magazine_len(m) == 0) {
+        class++;
+        m++;
+    }
+    if (class == NR_CLASSES) {
+        return 0;
+    }
+    spill(m, magazine_len(m));
+    return class + 1 < NR_CLASSES ? class + 1 : 0;
+}
+
 void heap_cache_drain(void)
 {
-    struct magazine *m = magazines[arch_cpu()];
+    unsigned class = 0;
 
-    for (unsigned class = 0; class < NR_CLASSES; class++, m++) {
-        if (magazine_len(m) != 0) {
-            spill(m, magazine_len(m));
-        }
-    }
+    do {
+        class = heap_cache_drain_from(class);
+    } while (class != 0);
 }
 
 uint64_t heap_nr_cached(unsigned class)

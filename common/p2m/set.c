@@ -47,10 +47,7 @@ static void split(struct p2m_table *t, npte_t whole)
                         ? 0 : PAGE_SIZE << npt_order(t->level);
     _Atomic npte_t *entries = npt_map(t->mfn);
 
-    /* Its frames go by themselves from now on. */
-    if (t->level == 1 && mfn_is_ram(mfn)) {
-        (void)frame_part(mfn_to_frame(mfn));
-    }
+#pragma GCC unroll 8
     for (unsigned i = 0; i < NPT_ENTRIES; i++) {
         atomic_store_explicit(&entries[i], e + i * step,
                               memory_order_relaxed);

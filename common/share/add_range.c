@@ -12,7 +12,7 @@
 
 #define COST_ADD 800        /* units: one gfn, its lookup included */
 /* Gfns under one taking of each p2m lock: a slice's, for the next looks again. */
-#define CHUNK (WORK_SLICE / COST_ADD)
+#define CHUNK (WORK_SLICE_BULK / COST_ADD)
 
 /* A record with a reference, and the handle it had when it was looked up. */
 struct held {

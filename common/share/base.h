@@ -44,7 +44,8 @@ struct share_base {
 /** work_rest() - the units that a slice has left, of a slice at most. */
 static inline int64_t work_rest(const struct work *w)
 {
-    return w == NULL ? WORK_SLICE : MIN(MAX(w->left, 0), WORK_SLICE);
+    return w == NULL ? WORK_SLICE_BULK
+                     : MIN(MAX(w->left, 0), WORK_SLICE_BULK);
 }
 
 /** base_leaf_add() - the leaf of @first, above all others, or the last one

@@ -20,7 +20,7 @@
 #define COST_ID 15
 #define COST_FREE 2000
 #define COST_LOOK 200
-#define COST_UNMERGE 2500
+#define COST_UNMERGE 4500
 
 struct scan_knobs scan_knobs;
 struct scan_totals scan_totals;

@@ -22,6 +22,9 @@ void heap_free_many(void *const *p, unsigned n);
 /** heap_cache_drain() - give this CPU's cached objects back to their slabs,
  *  so that empty slabs become free frames. For idle CPUs; cheap if none. */
 void heap_cache_drain(void);
+/** heap_cache_drain_from() - the same of one class, the first from @class on
+ *  that has any; returns where to go on, 0: that was all. */
+unsigned heap_cache_drain_from(unsigned class);
 
 struct heap_stats { uint64_t objects, bytes, slabs, large_frames; };
 void heap_stats_get(struct heap_stats *s);

@@ -16,6 +16,7 @@ struct task {
     struct list link;
     int (*run)(struct task *t, struct work *w);
     const char *name;       /* (c) for the latency report */
+    bool is_bulk;           /* (c) its slices are WORK_SLICE_BULK */
 };
 
 /** task_queue() - run @t on @cpu, soon; kicks it. */

@@ -15,9 +15,13 @@
 
 #include <quire/types.h>
 
-/* Units a slice: with the dearest item after the last of them (two splits of a
- * reverse map's leaves: 12,800) it is under the 20,000 promised. */
-#define WORK_SLICE 6000
+/*
+ * Units a slice. With the dearest item after the last of them (two splits of a
+ * reverse map's leaves: 12,800) either is under the 20,000 promised. What goes
+ * through many small items has the longer one, for each slice costs 400.
+ */
+#define WORK_SLICE 3000
+#define WORK_SLICE_BULK 6000
 
 struct work {
     int64_t left;           /* units still in this slice */

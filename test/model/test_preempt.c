@@ -278,10 +278,10 @@ static void audit_matrix(int (*step)(struct work *w), unsigned one_in)
         .reply = reply_audit, .by_itself = true, .one_in = one_in });
 }
 
-TEST(each_check_of_mem_audit) { audit_matrix(step_mem, 3); }
-TEST(each_check_of_heap_audit) { audit_matrix(step_heap, 3); }
-TEST(each_check_of_p2m_audit) { audit_matrix(step_map, 0); }
-TEST(each_check_of_share_audit) { audit_matrix(step_share, 0); }
+TEST(each_check_of_mem_audit) { audit_matrix(step_mem, 13); }
+TEST(each_check_of_heap_audit) { audit_matrix(step_heap, 7); }
+TEST(each_check_of_p2m_audit) { audit_matrix(step_map, 3); }
+TEST(each_check_of_share_audit) { audit_matrix(step_share, 7); }
 
 /* ---- the scanner --------------------------------------------------------- */
 

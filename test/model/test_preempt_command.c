@@ -21,6 +21,7 @@ static void begin(void)
         "fill a gfn=0 count=20", "fill b gfn=8 count=20",
         "nominate a gfn=0 count=20", "share a 30 b 30 count=8",
         "add-physmap a 0 b 4096 count=70",
+        "create name=s mem=64K paging=shadow paused=1",
         "fork b name=f", "pause f", "write f gpa=0x3000 data=55",
         "depopulate f gfn=4100 count=10",
         "kill-trace reset=1",       /* times, of earlier machines */
@@ -51,6 +52,15 @@ static void drop_times(char *text)
             memmove(from, from + n, strlen(from + n) + 1);
             at = from;
         }
+    }
+    /* First, unless some of it had to go out before the end was known. */
+    char *ok = strstr(text, "\"ok\":true");
+
+    if (ok != NULL) {
+        bool is_last = ok[9] == '}';
+
+        ok -= is_last;
+        memmove(ok, ok + 10, strlen(ok + 10) + 1);
     }
 }
 
@@ -122,7 +132,7 @@ TEST(each_check_of_commands_on_domains)
         "create name=c{i} mem=64K count=3 paused=1",
         "create name=c mem=100M paused=1", "destroy a", "destroy all",
         "fork a name=g", "fork-reset f", "fork-info f", "list", "info b",
-        "stats", "stats all", "pause all", "unpause f", "resume a",
+        "stats", "stats all", "shadow s", "pause all", "unpause f", "resume a",
         "allow all phase=3", "wait a state=shutdown timeout_ms=1",
         "set-oom all policy=kill", "set-max a max=128K",
     };

@@ -97,7 +97,7 @@ TEST(each_check_of_domain_create)
 {
     preempt_matrix(&(struct preempt_case){
         .begin = begin_create, .step = step_create, .end = finish,
-        .by_itself = true, .one_in = 3 });
+        .by_itself = true, .one_in = 9 });
 }
 
 /* With an image, a command line and a module, which are copied. */
@@ -145,7 +145,7 @@ TEST(each_check_of_a_creation_that_fails)
 {
     preempt_matrix(&(struct preempt_case){
         .begin = begin_create_too_much, .step = step_create, .end = finish,
-        .one_in = 9 });
+        .one_in = 29 });
 }
 
 static void begin_populate(void)
@@ -573,7 +573,7 @@ TEST(each_check_of_sharing_op)
         .reply = reply_call });
     preempt_matrix(&(struct preempt_case){
         .begin = begin_op_audit, .step = step_call, .end = end_call,
-        .reply = reply_call, .by_itself = true, .one_in = 3 });
+        .reply = reply_call, .by_itself = true, .one_in = 9 });
 }
 
 /* A caller that dies in the middle of each: its kill gives the call up. */
