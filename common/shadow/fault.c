@@ -30,9 +30,10 @@ struct fault {
     struct p2m_entry page;      /* what the address is, in the end */
     unsigned page_rights;
     struct npf *npf;
-    struct work work;           /* of making what is missing */
+    struct work work;
 };
 
+#define FAULT_UNITS 6000    /* of making what is missing: three pages, or so */
 /* Besides negative errnos; TO_P2M: npf is filled. */
 enum { TO_P2M = 1, TO_EMULATOR = 2 };
 
@@ -245,13 +246,12 @@ static int set_leaf(struct fault *f, struct shadow_page *sp, spte_ref_t ref)
         return -ERESTART;
     }
     err = spte_rmap_add(head, ref);
-    if (err != 0) {
-        return err;
+    if (err == 0) {
+        __atomic_store_n(at, spte, __ATOMIC_RELEASE);
+        sp->nr_present++;
+        f->s->changes++;
     }
-    __atomic_store_n(at, spte, __ATOMIC_RELEASE);
-    sp->nr_present++;
-    f->s->changes++;
-    return 0;
+    return err;
 }
 
 static int descend(struct fault *f)
@@ -260,7 +260,7 @@ static int descend(struct fault *f)
     unsigned k = 0;
     int err;
 
-    f->work = (struct work)WORK_INIT;
+    f->work = (struct work){ .left = FAULT_UNITS };
     for (;;) {
         unsigned i = f->gva >> (PAGE_SHIFT + 9 * (sp->role.level - 1)) &
                      (SPTES_PER_PAGE - 1);
@@ -289,9 +289,6 @@ static int descend(struct fault *f)
 }
 
 /* ---- the short way ----------------------------------------------------- */
-
-#define CR4_SMEP (UINT64_C(1) << 20)
-#define CR4_SMAP (UINT64_C(1) << 21)
 
 /* The shadow page of level 1 for the address, with what the links on the way
  * give: U, W and NX. Or NULL. */

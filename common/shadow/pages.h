@@ -40,6 +40,9 @@
 #define GPTE_PS (UINT64_C(1) << 7)
 #define GPTE_NX SPTE_NX
 
+#define CR4_SMEP (UINT64_C(1) << 20)
+#define CR4_SMAP (UINT64_C(1) << 21)
+
 enum shadow_paging { PAGING_NONE, PAGING_2LEVEL, PAGING_PAE, PAGING_LONG };
 
 /* What the entries above gave, where sptes above do not say it themselves. */
