@@ -41,6 +41,8 @@
 #define COST_TABLE 250
 
 #define RUN_MAX 64u         /* frames; a power of two */
+#define THIN_MAX 96         /* entries of a table, and of its word, */
+#define THIN_WORD 12        /* ... that do not go by words any more */
 
 /* The first leaf at or after @gfn in @t, which @up holds, or below. */
 static bool find_leaf(struct p2m_table *t, struct p2m_table *up, uint64_t gfn,
@@ -203,7 +205,9 @@ static int64_t take_group(_Atomic npte_t *entries, uint64_t all,
 static void note_group(struct p2m_batch *b, const struct p2m_group *g)
 {
     for (uint64_t todo = g->map; todo != 0; todo &= todo - 1) {
-        p2m_batch_note(b, g->first.n + (unsigned)__builtin_ctzll(todo), 1);
+        unsigned i = (unsigned)__builtin_ctzll(todo);
+
+        p2m_batch_note(b, p2m_group_gfn(g, i).n, 1);
     }
 }
 
@@ -224,7 +228,7 @@ static void clear_occupied(struct p2m_table *t, unsigned i, unsigned nr)
 
 /*
  * Take what begins with entry @i of @t, which is no hole: a run, or what its
- * word has like it. A word of the occupancy map is written after its entries;
+ * word has like it, or what the table has if both are thin. A word of the occupancy map is written after its entries;
  * meanwhile lockless readers find holes where it promised entries, which they
  * must expect anyway. Returns the cost; @end is where to go on.
  */
@@ -246,6 +250,10 @@ static int64_t take_at(struct sweep *s, struct p2m_table *t,
         return COST_GROUP + n * COST_RUN;
     }
     all = atomic_load_explicit(word, memory_order_relaxed);
+    if (t->population <= THIN_MAX &&
+        bits_count(all & ~UINT64_C(0) << i % 64) <= THIN_WORD) {
+        return sweep_take_thin(s, t, entries, i, end);
+    }
     g->first = gfn_add(p2m_table_base(t), first);
     cost = take_group(&entries[first], all & ~UINT64_C(0) << i % 64,
                       s->w != NULL ? s->w->left : INT64_MAX, g);

@@ -7,7 +7,10 @@
  *                 \____\_____/_/
  *          one group of up to 16, scattered: one drop for them all
  *
- * A table is out of the tree before it is read: what lockless readers still
+ * Those of a table with some more entries, a thin one, are taken out word by
+ * word, but handed over together all the same.
+ *
+ * A sparse table is out of the tree before it is read: what lockless readers still
  * find in it is a hint like any other. So a gfn far from all others costs
  * little more than its table.
  */
@@ -17,7 +20,11 @@
 #define COST_ENTRY 215
 #define COST_TABLE 160
 
+#define COST_THIN 180           /* an entry of a table that is only thin */
+#define COST_THIN_GROUP 200
+
 #define GATHERED_MAX SPARSE_MAX /* entries for one drop */
+#define THIN_GROUP 32
 
 void sweep_mend_mfns(struct p2m_group *g)
 {
@@ -30,6 +37,18 @@ void sweep_mend_mfns(struct p2m_group *g)
     }
 }
 
+/* The group's form and kind, once its @n entries are in it. */
+static void close_group(struct p2m_group *g, unsigned n, npte_t like)
+{
+    g->order = P2M_ORDER_4K;
+    g->form = P2M_SCATTERED;
+    g->type = npte_type(like);
+    g->map = UINT64_MAX >> (64 - n);
+    if (g->type != p2m_ram_shared && !sweep_is_own(like)) {
+        sweep_mend_mfns(g);
+    }
+}
+
 void sweep_drop_gathered(struct sweep *s)
 {
     struct p2m *p = s->b.p2m;
@@ -38,17 +57,62 @@ void sweep_drop_gathered(struct sweep *s)
     if (n == 0) {
         return;
     }
-    s->g.order = P2M_ORDER_4K;
-    s->g.form = P2M_SCATTERED;
-    s->g.type = npte_type(s->like);
-    s->g.map = UINT64_MAX >> (64 - n);
-    if (s->g.type != p2m_ram_shared && !sweep_is_own(s->like)) {
-        sweep_mend_mfns(&s->g);
-    }
+    close_group(&s->g, n, s->like);
     s->nr_gathered = 0;
     s->like = 0;
     counter_add(&p->count[s->g.type], -(uint64_t)n);
     s->drop(p, &s->g);
+}
+
+/* Take those of @todo, of a word of entries, that are like @like, until there
+ * are @max in @g, *@nr so far. Returns the map of what is left. */
+static uint64_t take_word(struct p2m_group *g, _Atomic npte_t *entries,
+                          uint64_t gfn, uint64_t todo, npte_t like,
+                          unsigned *nr, unsigned max)
+{
+    unsigned n = *nr;
+
+    while (todo != 0 && n < max) {
+        uint64_t k = (uint64_t)__builtin_ctzll(todo);
+        npte_t e = atomic_load_explicit(&entries[k], memory_order_relaxed);
+
+        if (((e ^ like) & ~NPTE_MFN) != 0) {
+            break;
+        }
+        npte_store(&entries[k], 0);
+        g->gfn[n] = GFN(gfn + k);
+        g->mfn[n++] = npte_table_mfn(e);
+        todo &= todo - 1;
+    }
+    *nr = n;
+    return todo;
+}
+
+int64_t sweep_take_thin(struct sweep *s, struct p2m_table *t,
+                        _Atomic npte_t *entries, unsigned i, unsigned *end)
+{
+    npte_t like = atomic_load_explicit(&entries[i], memory_order_relaxed);
+    int64_t fits = s->w != NULL ? s->w->left / COST_THIN : THIN_GROUP;
+    unsigned max = (unsigned)MIN(MAX(fits, 1), THIN_GROUP), n = 0;
+    uint64_t left = 0, from = ~UINT64_C(0) << i % 64;
+
+    for (i &= ~63u; i < NPT_ENTRIES && left == 0 && n < max; i += 64) {
+        _Atomic uint64_t *word = &t->occupied[i / 64];
+        uint64_t all = atomic_load_explicit(word, memory_order_relaxed);
+
+        if (all != 0) {
+            left = take_word(&s->g, entries + i, p2m_table_base(t).n + i,
+                             all & from, like, &n, max);
+            atomic_store_explicit(word, left | (all & ~from),
+                                  memory_order_release);
+        }
+        from = ~UINT64_C(0);
+    }
+    close_group(&s->g, n, like);
+    t->population -= (uint16_t)n;
+    counter_add(&s->b.p2m->count[s->g.type], -(uint64_t)n);
+    *end = npt_index(s->g.gfn[n - 1].n, 1) + 1;
+    return COST_THIN_GROUP + n * COST_THIN;
 }
 
 /* The entries of @t, which has left the tree, wait from now on. */

@@ -43,6 +43,14 @@ static inline bool sweep_is_own(npte_t e)
 void sweep_mend_mfns(struct p2m_group *g);
 /** sweep_drop_gathered() - hand over what waits. */
 void sweep_drop_gathered(struct sweep *s);
+/**
+ * sweep_take_thin() - take entries of @t from @i on, which is no hole, that are
+ * like each other but for their frames, wherever they are, as one scattered
+ * group: as many as the slice allows, but one at least. Returns their cost;
+ * *@end is where to go on.
+ */
+int64_t sweep_take_thin(struct sweep *s, struct p2m_table *t,
+                        _Atomic npte_t *entries, unsigned i, unsigned *end);
 /** sweep_sparse_tables() - empty the level 1 table at @at, which is sparse and
  *  begins after the cursor, and those after it that are sparse, too. True: the
  *  slice is over; then nothing waits. */

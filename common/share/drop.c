@@ -33,20 +33,59 @@ static uint64_t run_of(const struct p2m_group *g, uint64_t todo)
     return todo ^ left;
 }
 
+/* Whether the first two of @run, gfns far apart, are in one stretch of 64. */
+fast_path bool is_stretch(const struct p2m_group *g, uint64_t run)
+{
+    uint64_t rest = run & (run - 1);
+
+    return rest != 0 && g->gfn[first_of(run)].n / 64 ==
+                        g->gfn[first_of(rest)].n / 64;
+}
+
+/* Those of @run in the first one's stretch of 64 leave @r together; they
+ * ascend. Returns the others. */
+static uint64_t remove_stretch(struct p2m *p, const struct p2m_group *g,
+                               uint64_t run, struct rmap *r)
+{
+    uint64_t stretch = g->gfn[first_of(run)].n / 64, map = 0;
+    gfn_t gfn = g->gfn[first_of(run)];
+
+    do {
+        map |= UINT64_C(1) << gfn.n % 64;
+        run &= run - 1;
+        gfn = g->gfn[first_of(run)];
+    } while (run != 0 && gfn.n / 64 == stretch);
+    rmap_remove_group(r, p->owner, stretch, map);
+    return run;
+}
+
+static void remove_scattered(struct p2m *p, const struct p2m_group *g,
+                             uint64_t run, struct rmap *r)
+{
+    while (run != 0) {
+        if (is_stretch(g, run)) {
+            run = remove_stretch(p, g, run, r);
+        } else {
+            rmap_remove(r, (struct rmap_pair){ p->owner,
+                                               g->gfn[first_of(run)] });
+            run &= run - 1;
+        }
+    }
+}
+
 /* @run: two gfns or more of the group, on @sf, locked. True: the last sharer
  * was among them. */
 static bool drop_run(struct p2m *p, const struct p2m_group *g, uint64_t run,
                      struct shared_frame *sf, struct frame *f)
 {
+    uint32_t nr = bits_count(run);
+
     if (g->form == P2M_SCATTERED) {
-        for (uint64_t todo = run; todo != 0; todo &= todo - 1) {
-            rmap_remove(&sf->rmap, (struct rmap_pair){
-                            p->owner, g->gfn[first_of(todo)] });
-        }
+        remove_scattered(p, g, run, &sf->rmap);
     } else {
         rmap_remove_group(&sf->rmap, p->owner, g->first.n / 64, run);
     }
-    return shared_frame_leave(sf, f, bits_count(run));
+    return shared_frame_leave(sf, f, nr);
 }
 
 /* One gfn: the same. */

@@ -141,26 +141,30 @@ TEST(within_one_domain)
 /* Holes, a page that somebody has, read-only memory, a superpage. */
 TEST(what_cannot_be_shared_is_skipped)
 {
-    struct frame *f, *g;
+    struct frame *f, *g, *h;
 
     setup();
     (void)test_p2m_populate(d[0], 512, PAGE_ORDER_2M);
     f = mfn_to_frame(p2m_lookup(d[1], GFN(9)).mfn);
     g = mfn_to_frame(p2m_lookup(d[0], GFN(11)).mfn);
     CHECK_EQ(frame_get(f, 2), 0);
+    h = mfn_to_frame(p2m_lookup(d[1], GFN(13)).mfn);
     CHECK_EQ(frame_get_type(g, FRAME_TYPE_WRITABLE), 0);
+    CHECK_EQ(frame_get_type(h, FRAME_TYPE_WRITABLE), 0);
     CHECK_EQ(whole(0, 0, 1, 0, GFNS + 8), 0);
     CHECK_EQ(r.done, GFNS + 8);
-    CHECK_EQ(r.refused, 2 + 8);
-    CHECK_EQ(r.shared, GFNS - 2);
+    CHECK_EQ(r.refused, 3 + 8);
+    CHECK_EQ(r.shared, GFNS - 3);
     CHECK_EQ(p2m_lookup(d[1], GFN(9)).type, p2m_ram_rw);
+    CHECK_EQ(p2m_lookup(d[1], GFN(13)).type, p2m_ram_rw);
     CHECK_EQ(p2m_lookup(d[0], GFN(11)).type, p2m_ram_rw);
     frame_put(f);
     frame_put_type(g);
+    frame_put_type(h);
     test_share_audit_all();
     CHECK_EQ(whole(0, 0, 1, 0, GFNS), 0);
-    CHECK_EQ(r.shared, 2);
-    CHECK_EQ(r.already, GFNS - 2);
+    CHECK_EQ(r.shared, 3);
+    CHECK_EQ(r.already, GFNS - 3);
     CHECK_EQ(whole(0, 512, 2, 0, 16), 0);
     CHECK_EQ(r.shared, 16);
     CHECK_EQ(p2m_lookup(d[0], GFN(600)).order, P2M_ORDER_4K);
