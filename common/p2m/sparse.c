@@ -10,9 +10,9 @@
  * Those of a table with some more entries, a thin one, are taken out word by
  * word, but handed over together all the same.
  *
- * A sparse table is out of the tree before it is read: what lockless readers still
- * find in it is a hint like any other. So a gfn far from all others costs
- * little more than its table.
+ * A sparse table is out of the tree before it is read: what lockless readers
+ * still find in it is a hint like any other. So a gfn far from all others
+ * costs little more than its table.
  */
 #include "sweep.h"
 
