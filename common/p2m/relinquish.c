@@ -35,7 +35,7 @@
 #define COST_RUN 32
 #define COST_OWN 55
 #define COST_SAME_FRAME 25
-#define COST_SHARED 180
+#define COST_SHARED 200     /* 530 at worst: an array of a few sharers */
 #define COST_SUPERPAGE 600
 #define COST_GROUP 150
 #define COST_TABLE 250
