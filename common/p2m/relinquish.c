@@ -68,7 +68,8 @@ static bool find_leaf(struct p2m_table *t, struct p2m_table *up, uint64_t gfn,
 
 /* The first leaf after the level 1 table at @at, which is done with: mostly
  * in the next table of the same one above. */
-static bool find_next(struct p2m_table *root, uint64_t gfn, struct sweep_place *at)
+static bool find_next(struct p2m_table *root, uint64_t gfn,
+                      struct sweep_place *at)
 {
     unsigned i = npt_index(gfn, 2);
     npte_t e;
@@ -228,9 +229,10 @@ static void clear_occupied(struct p2m_table *t, unsigned i, unsigned nr)
 
 /*
  * Take what begins with entry @i of @t, which is no hole: a run, or what its
- * word has like it, or what the table has if both are thin. A word of the occupancy map is written after its entries;
- * meanwhile lockless readers find holes where it promised entries, which they
- * must expect anyway. Returns the cost; @end is where to go on.
+ * word has like it, or what the table has if both are thin. A word of the
+ * occupancy map is written after its entries; meanwhile lockless readers find
+ * holes where it promised entries, which they must expect anyway. Returns the
+ * cost; @end is where to go on.
  */
 static int64_t take_at(struct sweep *s, struct p2m_table *t,
                        _Atomic npte_t *entries, unsigned i, unsigned *end)
