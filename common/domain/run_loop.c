@@ -102,6 +102,17 @@ static uint64_t exit_detail(const struct vcpu_exit *e)
     }
 }
 
+/* The exit before has taken @ticks, the way back into the guest included. */
+static void account_exit(struct vcpu *v, enum exit_cost cost, ticks_t ticks)
+{
+    struct exit_ticks *t = &v->exit_ticks[cost];
+
+    t->min = t->count == 0 ? ticks : MIN(t->min, ticks);
+    t->max = MAX(t->max, ticks);
+    t->sum += ticks;
+    t->count++;
+}
+
 /* Enter @v until @until or something else wants the CPU. Unless its slice
  * @is_timed, that may be a vCPU of this CPU that an exit of @v has woken: once
  * back in its guest, @v need never leave it again. */
@@ -114,12 +125,16 @@ static void run_vcpu(struct sched_cpu *c, struct vcpu *v, ticks_t until,
     do {
         ticks_t left_at = e.at;
         bool has_unshared = e.reason == EXIT_NPF && e.npf.was_unshared;
+        enum exit_cost cost = e.cost;
 
         irq_deliver(v);
         arch_vcpu_run(v, &e);
         if (has_unshared) {
             histogram_add_atomic(&v->domain->unshare_ticks,
                                  e.entered_at - left_at);
+        }
+        if (cost != EXIT_COST_NONE) {
+            account_exit(v, cost, e.entered_at - left_at);
         }
         v->nr_exits[e.reason]++;
         vcpu_handle_exit(v, &e);

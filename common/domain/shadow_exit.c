@@ -52,12 +52,15 @@ void exit_pf(struct vcpu *v, struct vcpu_exit *e)
     switch (shadow_fault(v->shadow, v->shadow_vcpu, &pg, address,
                          e->pf.error, &f, &error)) {
     case SHADOW_RETRY:
+        e->cost = EXIT_COST_HIDDEN;
         oom_settle(v);
         break;
     case SHADOW_INJECT:
+        e->cost = EXIT_COST_OWN;
         arch_vcpu_inject_page_fault(v, address, error);
         break;
     case SHADOW_P2M:
+        e->cost = EXIT_COST_P2M;
         as_npf(v, e, &f);
         break;
     case SHADOW_EMULATE:

@@ -65,8 +65,22 @@ enum vcpu_exit_reason {
     NR_EXIT_REASONS
 };
 
+/* Exits of a guest on shadow paging whose cost is kept. */
+enum exit_cost {
+    EXIT_COST_NONE,
+    EXIT_COST_HIDDEN,   /* a fault that the guest never sees */
+    EXIT_COST_OWN,      /* a fault of its own, passed through */
+    EXIT_COST_P2M,      /* one that the p2m decides: unsharing is one */
+    EXIT_COST_CR3,
+    EXIT_COST_INVLPG,
+    NR_EXIT_COSTS
+};
+
+struct exit_ticks { uint64_t count, sum, min, max; };
+
 struct vcpu_exit {
     enum vcpu_exit_reason reason;
+    enum exit_cost cost;
     uint8_t insn_len;           /* bytes, where the instruction completes */
     bool in_delivery;           /* an event was being delivered: the fault is
                                  * not that of the instruction at RIP */
@@ -140,4 +154,5 @@ struct vcpu {
     struct oom_wait oom;        /* while it waits for memory */
     struct sharing_call *sharing;   /* its unfinished XENMEM_sharing_op */
     uint64_t nr_exits[NR_EXIT_REASONS];
+    struct exit_ticks exit_ticks[NR_EXIT_COSTS];    /* #VMEXIT to VMRUN */
 };

@@ -189,5 +189,24 @@ def scenarios():
         check(status == 0, (out + err)[-800:])
 
 
+@case
+def one_frame_behind_many_entries():
+    """Shared and written to, all its mappings show the copy; the ticks of
+    each kind of exit are kept."""
+    before, after = (reply["exit_ticks"] for reply in batch(["paging"], [
+        "create name=s mem=8M paused=1",
+        create("g", "alias=3000 gfn=0x700", image="paging"),
+        "wait g phase=1", "allow g phase=2", "wait g phase=3",
+        "nominate g gfn=0x700", "add-physmap g 0x700 s 0x100000",
+        "allow g phase=4", "wait g phase=5", "shadow g", "allow g phase=6",
+        "wait g phase=7", "shadow g", "allow g phase=8",
+        "wait g verdict=1 timeout_ms=60000", "audit", "destroy all",
+        "audit"]) if "exit_ticks" in reply)
+    check(before["hidden_fault"]["count"] > 3000 and
+          before["p2m_fault"]["count"] == 0, before)
+    unshare = after["p2m_fault"]
+    check(0 < unshare["min"] <= unshare["max"] <= unshare["sum"], unshare)
+
+
 if __name__ == "__main__":
     cases.main()

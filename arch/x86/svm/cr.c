@@ -165,6 +165,9 @@ void svm_exit_cr_write(struct vcpu *v, struct vcpu_exit *e)
         svm_inject_gp(v);
         return;
     }
+    if (cr == 3 && v->shadow != NULL) {
+        e->cost = EXIT_COST_CR3;
+    }
     e->insn_len = i.len;
     arch_vcpu_skip(v, e);
 }

@@ -94,6 +94,7 @@ void svm_exit_invlpg(struct vcpu *v, struct vcpu_exit *e)
     } else {
         v->asid = (struct asid_slot){ 0 };
     }
+    e->cost = EXIT_COST_INVLPG;
     e->insn_len = i.len;
     arch_vcpu_skip(v, e);
 }
