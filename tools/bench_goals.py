@@ -6,6 +6,7 @@ if the row has all of its fields; the first that applies counts.
 """
 
 from bench_numbers import show
+from bench_spte import MAPPINGS
 
 
 def goal(field, at_most, xen, **match):
@@ -36,6 +37,11 @@ def _links(phase, at_most):
                 bench="spte-rmap", form="sibling")
 
 
+def _shadow(operation, at_most, field=MEAN, **match):
+    return goal(field, at_most, None, bench="shadow-cost",
+                operation=operation, **match)
+
+
 def _rmap(phase):
     return goal(f"instructions_{phase}_mean", 120, None, bench="rmap",
                 rmap="adaptive")
@@ -59,6 +65,17 @@ DESTROY = [
     _destroy(1, 98_800, frames="holes"),
 ]
 
+SHADOW = [
+    _shadow("hidden fault", 900), _shadow("the guest's own page fault", 700),
+    _shadow("load of a CR3 seen before", 600),
+    _shadow("write-protect", 60, "instructions_per_mapping"),
+    *[_shadow("unshare", 1800 + 60 * n, "instructions_total", mappings=n)
+      for n in MAPPINGS],
+    *[_shadow(f"reverse map {phase}, the dearest", at_most)
+      for phase, at_most in (("add", 40), ("step", 20), ("remove", 60))],
+    goal(LONGEST, 20_000, None, bench="shadow-cost"),
+]
+
 GOALS = [
     _share("add_physmap_bulk", 200, 3470),
     _share("add_physmap_single", 600, 3470),
@@ -75,7 +92,7 @@ GOALS = [
     goal(MEAN, 600, None, bench="unshare"),
     _rmap("insert"), _rmap("find"), _rmap("remove"),
     _links("add", 40), _links("step", 20), _links("remove", 60),
-    *DESTROY, *[_beside_others(one, cpus) for cpus in range(2, 16)
+    *SHADOW, *DESTROY, *[_beside_others(one, cpus) for cpus in range(2, 16)
                 for one in DESTROY],
     goal("instructions_ratio_to_alone", 1.15, None, bench="destroy"),
     # 20,000 for the domain, and 400 or 200 for each of its 16,384 gfns.

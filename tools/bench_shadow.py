@@ -1,10 +1,12 @@
 """bench shadow: the same guests on nested paging and on shadow paging: what
-they and their exits take, and how many exits there are.
+they and their exits take, and how many exits there are. What each kind of
+exit takes is bench_shadow_cost.py's.
 
 Under icount a TLB miss costs nothing, a walk of two dimensions no more than
 one of one: what nested paging loses there on a processor is not in the figures.
 """
 
+import bench_shadow_cost
 from bench_cell import Cell
 from errors import UserError
 
@@ -65,4 +67,4 @@ def _shared(paging):
 def cells(_):
     return [_cell(what, "g", paging, [_create("g", *guest, paging)])
             for what, *guest in GUESTS for paging in PAGINGS] + \
-        [_shared(paging) for paging in PAGINGS]
+        [_shared(paging) for paging in PAGINGS] + bench_shadow_cost.cells()

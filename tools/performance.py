@@ -26,7 +26,7 @@ from bench_numbers import show
 from bench_tables import markdown
 from errors import UserError
 
-BLOCK = re.compile(r"(<!-- (\w+)((?: [\w-]+=[^ ]+)*) -->\n).*?(<!-- /\2 -->)",
+BLOCK = re.compile(r"(<!-- ([\w-]+)((?: [\w-]+=[^ ]+)*) -->\n).*?(<!-- /\2 -->)",
                    re.DOTALL)
 FORMS = ["adaptive", "rbtree", "hash256", "list"]
 

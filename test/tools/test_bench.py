@@ -13,6 +13,7 @@ from cases import case, check, check_in, folder, main, quire, raises
 import bench
 import bench_destroy
 import bench_numbers as numbers
+import bench_shadow_cost
 import bench_tables
 import compare
 import performance
@@ -95,6 +96,60 @@ def tables_mark_what_is_missed():
     check("!" not in text[4] and "2 CPUs" in text[4], text[4])
     check_in("skipped: too slow", text[5])
     check_in("**61**", bench_tables.markdown("destroy", rows)[2])
+
+
+def exit_ticks(**kinds):
+    """A reply of `shadow`: kind=(count, sum)."""
+    return {"exit_ticks": {k: {"count": n, "sum": ticks} if n else
+                           {"count": 0} for k, (n, ticks) in kinds.items()}}
+
+
+@case
+def exits_are_the_difference_of_two_readings():
+    before = exit_ticks(invlpg=(2, 5000), cr3_load=(0, 0))
+    after = exit_ticks(invlpg=(6, 9000), cr3_load=(3, 600))
+    check(bench_shadow_cost.spent(before, after, "invlpg") == (4, 4000))
+    check(bench_shadow_cost.spent(before, after, "cr3_load") == (3, 600))
+    check(bench_shadow_cost.spent(before, before, "cr3_load") == (0, 0))
+
+
+@case
+def costs_of_mappings():
+    """Of 16 mappings, and the marks of what misses its goal."""
+    cell = next(c for c in bench_shadow_cost.cells()
+                if "alias=16 " in c.commands[1])
+    longest = {"cpus": [{"longest_ticks": 20_001, "what": "npf"},
+                        {"longest_ticks": 4, "what": "x"}]}
+    replies = {"verdict": {"passed": 1}, "latency": longest,
+               "none": {"busy_ticks": 1000}, "all": {"busy_ticks": 1960},
+               "before": exit_ticks(p2m_fault=(1, 7000)),
+               "after": exit_ticks(p2m_fault=(3, 9761))}
+    rows = cell.rows(replies)
+    check([r.get("instructions_per_mapping") for r in rows]
+          == [60, None, None], rows)
+    check(rows[1]["instructions_total"] == 2761
+          and rows[1]["count_exits"] == 2, rows[1])
+    marked = ["!" in line for line in bench_tables.text("shadow-cost",
+                                                        rows)[3:]]
+    check(marked == [False, True, True], marked)
+    rows[1]["instructions_total"] = 2760
+    check("!" not in bench_tables.text("shadow-cost", rows)[4])
+    lines = performance.render("<!-- shadow-cost -->\n<!-- /shadow-cost -->",
+                               results(rows)).splitlines()
+    check(len(lines) == 7 and "write-protect, 16 mappings | 60 |" in lines[3],
+          lines)
+
+
+@case
+def the_dearest_of_all_links():
+    cell = bench_shadow_cost.cells()[-1]
+    cheap = {p: {"ticks": 30, "ops": 2} for p in ("add", "step", "remove")}
+    replies = {name: cheap for name, _ in cell.commands}
+    replies["1000 random"] = cheap | {"add": {"ticks": 90, "ops": 2}}
+    add, step, _ = cell.rows(replies)
+    check(add["instructions_mean"] == 45 and add["where"] == "1,000, random",
+          add)
+    check(step["instructions_mean"] == 15, step)
 
 
 def compared(before, after, **options):
