@@ -39,12 +39,13 @@ static void set_root(struct shadow *s, struct shadow_vcpu *sv,
 }
 
 static int load_long(struct shadow *s, struct shadow_vcpu *sv,
-                     const struct guest_paging *pg, struct work *w)
+                     const struct guest_paging *pg, union shadow_role role,
+                     struct work *w)
 {
     uint64_t end = UINT64_C(1) << (s->phys_bits - PAGE_SHIFT);
     gfn_t gfn = GFN(pg->cr3 >> PAGE_SHIFT & (end - 1));
     struct shadow_page *sp;
-    int err = page_get(s, gfn, role_of(pg), w, &sp);
+    int err = page_get(s, gfn, role, w, &sp);
 
     if (err == 0) {
         set_root(s, sv, sp);
@@ -54,7 +55,7 @@ static int load_long(struct shadow *s, struct shadow_vcpu *sv,
 
 /* Four entries, filled in as the guest faults. */
 static void load_top(struct shadow *s, struct shadow_vcpu *sv,
-                     const struct guest_paging *pg)
+                     union shadow_role role)
 {
     struct shadow_page *top = sv->top;
 
@@ -63,7 +64,7 @@ static void load_top(struct shadow *s, struct shadow_vcpu *sv,
             page_clear(s, top, top->sptes + i);
         }
     }
-    top->role = role_of(pg);
+    top->role = role;
     set_root(s, sv, top);
 }
 
@@ -78,10 +79,12 @@ int shadow_load(struct shadow *s, struct shadow_vcpu *sv,
         err = page_empty_dying(s, w);
     }
     if (err == 0) {
-        if (role_of(pg).paging == PAGING_LONG) {
-            err = load_long(s, sv, pg, w);
+        union shadow_role role = role_now(sv, pg);
+
+        if (role.paging == PAGING_LONG) {
+            err = load_long(s, sv, pg, role, w);
         } else {
-            load_top(s, sv, pg);
+            load_top(s, sv, role);
         }
     }
     spin_unlock(&s->lock);

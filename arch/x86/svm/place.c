@@ -113,7 +113,7 @@ bool svm_place_read(struct vcpu *v, gva_t at, uint8_t bytes[16])
         (!is_good(pl, v, page) && !look_for(pl, v, page))) {
         return false;
     }
-    memcpy(bytes, pl->bytes + (at & PAGE_MASK), 16);
+    __builtin_memcpy(bytes, pl->bytes + (at & PAGE_MASK), 16);  /* inline */
     /* A frame is another's only after a flush, which this then sees. */
     atomic_thread_fence(memory_order_acquire);
     return pl->generation == atomic_load(&v->p2m->generation);
