@@ -148,10 +148,11 @@ static int next_child(struct fault *f, const struct shadow_page *sp,
 }
 
 /* What was read is what its table holds, now that everything on the way down
- * may have been write-protected. */
+ * may have been write-protected. A table that is no RAM any more holds
+ * nothing; tops and direct pages are of no table. */
 static bool is_still(const struct shadow_page *sp, unsigned i, uint64_t e)
 {
-    return mfn_eq(sp->mfn, MFN_INVALID) || entry_of(sp, i) == e;
+    return sp->is_top || sp->role.direct || entry_of(sp, i) == e;
 }
 
 /* Make spte @i of @sp, for entry @e, point at the child, found or made. */

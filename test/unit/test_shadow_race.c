@@ -157,3 +157,61 @@ TEST(written_before_the_flush_of_a_comparison)
     CHECK_EQ(access(0x200000, 0), SHADOW_INJECT);
     finish();
 }
+
+/* ---- a table withdrawn between the read of its entry and its page -------- */
+
+static _Atomic bool has_faulted;
+static enum shadow_result late_result;
+
+static void withdraw_meanwhile(void *arg)
+{
+    struct p2m_batch b;
+    struct frame *was;
+    uint64_t generation;
+
+    (void)arg;
+    if (arch_cpu() == 0) {
+        while (!has_entered) {
+            arch_relax();
+        }
+        late_result = access(0x400000, 0);
+        has_faulted = true;
+        return;
+    }
+    generation = p2m_guest_enter(p);
+    has_entered = true;
+    while (p->generation == generation) {
+        arch_relax();
+    }
+    was = mfn_to_frame(mfn_of(DATA + 4));
+    p2m_batch_begin(&b, p);
+    CHECK_EQ(p2m_batch_reserve(&b, GFN(DATA + 4), 1, 0), 0);
+    p2m_set(&b, GFN(DATA + 4), MFN_INVALID, 0, p2m_invalid);
+    CHECK_EQ(frame_get(was, 1), 0);
+    frame_put_allocated(was);
+    p2m_batch_put_frame(&b, was);
+    p2m_guest_leave();
+    while (!has_faulted) {
+        arch_relax();
+    }
+    p2m_batch_end(&b);
+}
+
+TEST(a_table_is_withdrawn_before_its_page_is_made)
+{
+    begin_on(2);
+    *word(PD, 1) = PD << 12 | E_P | E_W | E_U;
+    let_write(DATA + 4);
+    *word(DATA + 4, 0) = (DATA + 5) << 12 | E_P | E_W | E_U | E_A;
+    *word(PD, 2) = (DATA + 4) << 12 | E_P | E_W | E_U;
+    has_entered = has_faulted = false;
+    host_run_on_cpus(2, withdraw_meanwhile, NULL);
+    CHECK_EQ(late_result, SHADOW_RETRY);
+    CHECK_EQ(shadow_audit(s), 0);
+    CHECK(mfn_eq(look(0x400000).mfn, MFN_INVALID));
+    CHECK_EQ(access(0x400000, 0), access(0x401000, 0));
+    load();
+    CHECK(mfn_eq(look(0x400000).mfn, MFN_INVALID));
+    CHECK_EQ(shadow_audit(s), 0);
+    finish();
+}
