@@ -200,7 +200,7 @@ int must_check page_empty_dying(struct shadow *s, struct work *w);
 void shadow_flush(struct shadow *s);
 
 /* ---- protect.c --------------------------------------------------------- */
-#define MAX_CHAIN 256           /* walked in one go */
+#define MAX_CHAIN 128           /* walked in one go */
 /** protect_gfn() - no spte may write it; *@need_flush: a flush is needed
  *  first. Takes what it walks from *@room, of MAX_CHAIN at least; -ERESTART
  *  (the chain is longer, and some of it gone): call again. */
