@@ -43,7 +43,8 @@ def xen_points(pattern):
 def goal_of(pattern):
     """What a gfn of this pattern is to cost at most."""
     found = [g["at_most"] for g in GOALS
-             if g["match"].get("frames") == "one" and "cpus" not in g["match"]
+             if g["match"].get("frames") == "one"
+             and g["match"].get("cpus", 1) == 1
              and g["match"].get("pattern") == pattern]
     return found[0] if found else None
 

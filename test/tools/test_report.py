@@ -174,6 +174,21 @@ def charts_are_xml_and_described():
 
 
 @case
+def a_goal_is_a_line():
+    results = page_of(whole())[1]
+    for chart, goal in zip(report_charts.destroy_panels(results),
+                           ("at most 60", "at most 250", "at most 120")):
+        root = xml.fromstring(chart.svg())
+        lines = [e for e in root.iter(NAMES[1] + "line")
+                 if e.get("class") == "goal"
+                 and float(e.get("x2")) - float(e.get("x1")) > 200]
+        check(len(lines) == 1, f"{goal}: {len(lines)} lines")
+        check_in(goal, " ".join(root.itertext()))
+    check_in("at most 250", report_charts.destroy_svg(results))
+    check(report_charts.goal_of("runs64") is None)
+
+
+@case
 def the_page_has_every_figure():
     page, results = page_of(whole())
     text = text_of(page)
