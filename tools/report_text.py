@@ -126,9 +126,14 @@ def _traces(results):
         return
     kill = max(results.kills, key=lambda k: k["end"] - k["start"])
     slices = kill.get("slices_total", len(kill["slices"]))
-    longest = max((s["longest"] for s in kill["stages"]), default=0)
-    yield f"The longest kill that was traced, of {kill['gfns']:,} gfns, ran " \
-        f"in *{slices:,} slices*, none above {longest:,} instructions."
+    longest = max((s["longest"] for k in results.kills for s in k["stages"]),
+                  default=0)
+    many = len(results.kills)
+    which = "The kill that was traced" if many == 1 else \
+        f"The longest of {many} kills that were traced"
+    yield f"{which}, of {kill['gfns']:,} gfns, ran in *{slices:,} slices*. " \
+        f"No slice{' of any of them' * (many > 1)} is above " \
+        f"*{longest:,} instructions*."
 
 
 def _links(results):
