@@ -1,7 +1,7 @@
 """What the report says, section by section, from results alone. A section
 without rows says which command measures them."""
 
-from bench_goals import XEN_DENSE
+from bench_goals import XEN_DENSE, goals_of
 from bench_numbers import show
 from bench_tables import COLUMNS, TITLES, UNITS, by_bench, \
     configuration_words, grid
@@ -17,9 +17,26 @@ TITLE = "What sharing, unsharing and killing cost in Quire"
 SHOWN = {"destroy", "rmap", "latency", "spte-rmap", "wakeup", "shadow"}
 
 
+def _goals_words(row):
+    """Which columns are judged, and by what: add ≤ 40, remove ≤ 60."""
+    limits = {}
+    goals = goals_of(row)
+    for name, field in COLUMNS[row["bench"]]:
+        if field in goals and goals[field]["at_most"] is not None:
+            limits.setdefault(goals[field]["at_most"], []).append(name)
+    return ", ".join(" and ".join(filter(None, (
+        ", ".join(names[:-1]), names[-1]))) + f" ≤ {show(limit)}"
+        for limit, names in limits.items()) or "-"
+
+
 def _rows_table(bench, rows):
     head, body = grid(bench, rows)
     head[0] = UNITS.get(bench, "instructions")
+    goal = head.index("at most")
+    head[goal] = "goal"
+    for row, cells in zip(rows, body):
+        if "skipped" not in row:
+            cells[goal] = _goals_words(row)
     return table(head, [("", body)], TITLES[bench])
 
 

@@ -198,6 +198,19 @@ def the_worst_slice_is_of_all_traces():
 
 
 @case
+def a_goal_names_its_columns():
+    text = text_of(page_of(whole())[0])
+    for words in ("goal", "add ≤ 40, step ≤ 20, remove ≤ 60",
+                  "insert, find and remove ≤ 120", "per gfn ≤ 250",
+                  "beyond idle ≤ 50,000", "longest ≤ 20,000"):
+        check_in(words, text)
+    alone = kill_of("adaptive", "dense", 1000, 5.0)
+    two = alone | {"cpus": 2, "instructions_ratio_to_alone": 1.25}
+    check_in("per gfn ≤ 69, ratio ≤ 1.15", text_of(page_of(
+        {"rows": [alone, two]})[0]))
+
+
+@case
 def the_page_has_every_figure():
     page, results = page_of(whole())
     text = text_of(page)
