@@ -251,13 +251,13 @@ def _goals(results):
         groups.setdefault(TITLES[row["bench"]], []).append([
             f"{configuration_words(row)}: {name}",
             show(value) + "!" * missed, show(limit),
-            f"{times(value / limit)} of it!" if missed else "reached",
+            f"{times(value / limit)} × goal!" if missed else "reached",
             show(xen), times(xen / value) if number and value else "-"])
     if not groups:
         return section("Goals against measured", absent(
             "anything with a goal", "./quire bench all --json FILE"))
     return section("Goals against measured", table(
-        ["instructions", "measured", "at most", "goal", "Xen",
+        ["instructions", "measured", "goal", "outcome", "Xen",
          "Xen / Quire"], sorted(groups.items(), key=_importance),
         "Goals against measured"))
 

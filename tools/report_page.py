@@ -95,7 +95,13 @@ def _cell(words, tag="td"):
 
 
 def table(head, groups, label):
-    """@groups: [(heading or "", rows)]; a cell that ends in ! was missed."""
+    """@groups: [(heading or "", rows)]; a cell that ends in ! was missed. A
+    column without a figure is left out."""
+    kept = [i for i in range(len(head)) if any(
+        row[i] != "-" for _, rows in groups for row in rows)]
+    head = [head[i] for i in kept]
+    groups = [(heading, [[row[i] for i in kept] for row in rows])
+              for heading, rows in groups]
     parts = [f'<div class="scroll" tabindex="0" role="region" '
              f'aria-label="{escape(label)}"><table><thead><tr>']
     parts += [f'<th scope="col">{escape(h)}</th>' for h in head]

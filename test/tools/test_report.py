@@ -210,6 +210,34 @@ def a_goal_names_its_columns():
         {"rows": [alone, two]})[0]))
 
 
+def tables_of(page):
+    """{label: [cells of each row]}, its headings first."""
+    found = {}
+    for part in xml.fromstring(page.partition("\n")[2]).iter(
+            NAMES[0] + "div"):
+        if part.get("role") == "region":
+            found[part.get("aria-label")] = [
+                [cell.text for cell in row]
+                for row in part.iter(NAMES[0] + "tr")]
+    return found
+
+
+@case
+def a_table_has_no_column_of_dashes():
+    tables = tables_of(page_of(whole())[0])
+    for label, rows in tables.items():
+        wide = [row for row in rows[1:] if len(row) == len(rows[0])]
+        check(wide or not rows[1:], label)
+        for cells in zip(rows[0], *wide):
+            check(set(cells[1:]) != {"-"}, f"{label}: {cells[0]}")
+    check("Xen" not in tables["The reverse map"][0])
+    check("Xen" in tables["Goals against measured"][0])
+    page = page_of({"rows": [kill_of("adaptive", "dense", 1000, 63.6)]})[0]
+    check(tables_of(page)["Goals against measured"][2:] == [
+        ["on one frame, dense, adaptive, 1,000 gfns: per gfn", "63.6", "60",
+         "1.06 × goal"]], str(tables_of(page)["Goals against measured"]))
+
+
 @case
 def the_page_has_every_figure():
     page, results = page_of(whole())
