@@ -2,8 +2,9 @@
 machine of its own, and how their replies become rows.
 
 A row is a flat dictionary. What was measured is in the fields whose names
-begin with their unit (MEASURED); all others say what was run, and two rows are
-the same configuration if those are equal. A cell that was not run has one row
+begin with their unit (MEASURED), and `where` is the place it was measured at;
+all others say what was run, and two rows are the same configuration if those
+are equal. A cell that was not run has one row
 with `skipped` in it, and why; never a figure.
 """
 
@@ -58,9 +59,11 @@ def is_measured(field):
 
 
 def configuration(row):
-    """What makes two rows comparable."""
+    """What makes two rows comparable: what was run, not where its time went
+    (`where`: the place of the longest stretch)."""
     return tuple(sorted((k, str(v)) for k, v in row.items()
-                        if not is_measured(k) and k != "skipped"))
+                        if not is_measured(k)
+                        and k not in ("skipped", "where")))
 
 
 FRAMES = {"one": "on one frame", "pairs": "two sharers a frame",

@@ -1,8 +1,9 @@
 """`quire compare A.json B.json`: what B does better or worse than A.
 
 Rows are matched by their configuration; of what was measured, instructions,
-nanoseconds and bytes are compared, and less is better. The status is 0 if
-nothing is worse by more than the threshold and nothing has gone, 1 otherwise.
+nanoseconds and bytes are compared, and less is better. The place of a longest
+stretch is shown, not compared. The status is 0 if nothing is worse by more than
+the threshold and nothing has gone, 1 otherwise.
 """
 
 import json
@@ -61,17 +62,26 @@ def _index(path, rows):
 
 def _name(row):
     return ", ".join(describe({k: v for k, v in row.items()
-                               if not is_measured(k) and k != "skipped"}))
+                               if not is_measured(k)
+                               and k not in ("skipped", "where")}))
+
+
+def _place(old, new):
+    """Where it was measured, and where before if that was elsewhere."""
+    a, b = old.get("where"), new.get("where")
+    if not b:
+        return ""
+    return f", in {b}" + (f", before in {a}" if a and a != b else "")
 
 
 def _pair(old, new, threshold, ignored):
-    """(what, field, from, to) of one configuration in both."""
+    """(what, field, from, to, place) of one configuration in both."""
     if "skipped" in new and "skipped" not in old:
-        yield "gone", "skipped: " + new["skipped"], None, None
+        yield "gone", "skipped: " + new["skipped"], None, None, ""
         return
     if "skipped" in old:
         if "skipped" not in new:
-            yield "new", "skipped before", None, None
+            yield "new", "skipped before", None, None, ""
         return
     for field, value in old.items():
         if not field.startswith(JUDGED) or field not in new or \
@@ -80,32 +90,33 @@ def _pair(old, new, threshold, ignored):
         difference = new[field] - value
         if abs(difference) > threshold * abs(value):
             yield ("worse" if difference > 0 else "better", field, value,
-                   new[field])
+                   new[field], _place(old, new))
 
 
 def differences(before, after, threshold, ignored=()):
-    """Lists of (what, row name, field, from, to): worse, better, gone, new,
-    in the order of the rows."""
+    """Lists of (what, row name, field, from, to, place): worse, better,
+    gone, new, in the order of the rows."""
     old = _index("the first file", before["rows"])
     new = _index("the second file", after["rows"])
     found = []
     for key, row in old.items():
         if key not in new:
-            found.append(("gone", _name(row), "the row", None, None))
+            found.append(("gone", _name(row), "the row", None, None, ""))
             continue
-        found += [(what, _name(row), field, a, b)
-                  for what, field, a, b in _pair(row, new[key], threshold,
-                                                ignored)]
-    found += [("new", _name(row), "the row", None, None)
+        found += [(what, _name(row), *rest)
+                  for what, *rest in _pair(row, new[key], threshold,
+                                           ignored)]
+    found += [("new", _name(row), "the row", None, None, "")
               for key, row in new.items() if key not in old]
     return found
 
 
-def _line(what, name, field, a, b):
+def _line(what, name, field, a, b, place):
     if a is None:
         return f"{what:6}  {name}: {field}"
     change = f"{(b - a) / a:+.1%}" if a else "from 0"
-    return f"{what:6}  {name}: {field} {show(a)} -> {show(b)} ({change})"
+    return f"{what:6}  {name}: {field} {show(a)} -> {show(b)} ({change})" \
+        + place
 
 
 def compare(args):

@@ -189,6 +189,23 @@ def compare_judges():
 
 
 @case
+def compare_looks_past_the_place():
+    """The longest stretch of an operation may be elsewhere the next time."""
+    def rows(longest, where):
+        return [{"bench": "latency", "operation": "destroy_fork",
+                 "where": where, "instructions_longest": longest}]
+    check(compared(rows(100, "npf"), rows(100, "destroy")) == 0)
+    with folder() as name:
+        paths = [pathlib.Path(name) / str(i) for i in range(2)]
+        for path, of in zip(paths, (rows(100, "npf"), rows(200, "kick"))):
+            path.write_text(json.dumps({"unit": "instructions", "rows": of}))
+        status, out, _ = quire("compare", *paths)
+    check(status == 1, out)
+    check_in("1 worse, 0 better, 0 gone, 0 new", out)
+    check_in("100 -> 200 (+100.0%), in kick, before in npf", out)
+
+
+@case
 def compare_names_another_compiler():
     with folder() as name:
         paths = [pathlib.Path(name) / str(i) for i in range(2)]
