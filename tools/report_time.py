@@ -10,6 +10,7 @@ from svg import Chart, Linear, Log, short
 
 NARROW, WIDE = 360, 760
 ROW = 15
+NAME = 100                      # pixels the name of a limit may take
 STRETCH = next(g["at_most"] for g in GOALS
                if g["match"].get("bench") == "latency")
 STRETCH_MEDIAN = 5000           # the aim for the median of all operations
@@ -36,17 +37,19 @@ def stretch_chart(results, width):
     chart = Chart(width, 58 + ROW * len(rows) + 24,
                   "The longest stretch of each operation", " ".join(
                       f"{words(name)}: {show(longest)}."
-                      for name, longest, _ in rows), left=left, right=46,
+                      for name, longest, _ in rows), left=left, right=56,
                   top=28, bottom=40)
     x = Linear([r[1] for r in rows] + [STRETCH], chart.x0, chart.x1, 4)
     chart.x_axis(x, "instructions without a preemption point", grid=True)
     median = statistics.median(r[1] for r in rows)
     marks = sorted([(STRETCH, f"at most {show(STRETCH)}"),
                     (median, f"median {show(median)}")])
-    for (value, name), anchor in zip(marks, ("end", "start")):
-        chart.rule(x(value), chart.y1 - 14, x(value), chart.y0, "axis")
-        chart.text(x(value) + (4 if anchor == "start" else -4),
-                   chart.y1 - 6, name, "name", anchor)
+    # The right line is the higher, so that neither goes through a name.
+    for (value, name), up in zip(marks, (6, 19)):
+        chart.rule(x(value), chart.y1 - up - 8, x(value), chart.y0, "axis")
+        room = up > 6 and x(value) + NAME < width
+        chart.text(x(value) + (4 if room else -4), chart.y1 - up, name,
+                   "name", "start" if room else "end")
     for i, (name, longest, where) in enumerate(rows):
         y = chart.y1 + 4 + i * ROW
         chart.text(left - 6, y + 9, words(name), "", "end")
@@ -54,7 +57,8 @@ def stretch_chart(results, width):
         chart.bar(left, y, x(longest) - left, ROW - 5,
                   "fbad" if missed else "f0", f"{words(name)}: "
                   f"{show(longest)} instructions ({where})")
-        chart.text(x(longest) + 4, y + 9, show(longest), "value")
+        # In a column of their own: no line goes through a figure there.
+        chart.text(width, y + 9, show(longest), "value", "end")
     return chart
 
 

@@ -7,6 +7,7 @@ from svg import Chart, Log, number, short
 
 NARROW = 360
 ROW = 18
+APART = 64                      # pixels, of names that can be centred
 BEYOND = "instructions_beyond_idle"
 BEYOND_MOST = next(g["at_most"] for g in GOALS if g["field"] == BEYOND)
 PANELS = 6                      # the kills that disturb most
@@ -77,8 +78,13 @@ def _worst_row(chart, x, y, row, first):
     chart.mark(x(worst), y, 1,
                "fbad" if row[BEYOND] > BEYOND_MOST else "f1")
     if first:
-        chart.text(x(idle), y - 8, "idle", "name f0", "middle")
-        chart.text(x(worst), y - 8, "beside the kill", "name f1", "middle")
+        sides = ("end", "start") if idle <= worst else ("start", "end")
+        if abs(x(worst) - x(idle)) > APART:
+            sides = ("middle", "middle")
+        gap = {"end": -2, "middle": 0, "start": 2}
+        chart.text(x(idle) + gap[sides[0]], y - 8, "idle", "name f0", sides[0])
+        chart.text(x(worst) + gap[sides[1]], y - 8, "beside the kill",
+                   "name f1", sides[1])
         chart.text(limit, y - 22, "goal", "soft", "middle")
 
 
@@ -125,13 +131,7 @@ def _panel(row, x_values, y_values):
         chart.add("path", class_="line s0", d=f"M{number(x(a))} "
                   f"{number(chart.y0)}V{number(y(part))}H{number(x(b))}"
                   f"V{number(chart.y0)}")
-    if tables[1]:
-        a, b, part = max(tables[1], key=lambda e: e[2])
-        chart.text(x(b) + 4, max(y(part), chart.y1) + 10, "idle", "name f0")
-    if tables[0]:
-        a, b, part = max(tables[0], key=lambda e: e[2])
-        chart.text((x(a) + x(b)) / 2, y(part) - 5, "beside the kill",
-                   "name f1", "middle")
+    chart.key([("beside the kill", "f1 pale", "f1"), ("idle", "s0", "f0")])
     return chart
 
 

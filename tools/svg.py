@@ -40,6 +40,7 @@ stroke-width:3px;stroke-linejoin:round}
 .chart .s2{stroke:var(--c2)}.chart .s3{stroke:var(--c3)}
 .chart .pale{opacity:.3}
 """
+WIDE_LETTER = 6                 # pixels a letter of a name takes, or less
 DASHES = ["", "6 3", "2 2.5", "9 3 2 3"]
 
 
@@ -214,6 +215,21 @@ class Chart:
             if abs(place - y) > 3:
                 self.rule(x + 5, y, x + 10, place, "goal")
             self.text(x + 12, place + 4, words, f"name {class_}")
+
+    def key(self, names):
+        """What is what, at the right above the plot: [(words, class of a bar,
+        or of a line: s0 and so on, class of the words)]. What a mark is near
+        to changes with the figures, so names beside marks would collide."""
+        right = self.x1
+        for words, mark, class_ in reversed(names):
+            self.text(right, self.y1 - 10, words, f"name {class_}", "end")
+            right -= WIDE_LETTER * len(words) + 16
+            if mark.startswith("s"):
+                self.add("path", class_=f"line {mark}", d=f"M{number(right)} "
+                         f"{number(self.y1 - 10)}v-8h10v8")
+            else:
+                self.bar(right, self.y1 - 18, 10, 8, mark)
+            right -= 14
 
     def bar(self, x, y, width, height, class_, words=None):
         """@words show when it is pointed at."""

@@ -18,6 +18,8 @@ import report
 import report_charts
 import report_contents
 import report_data
+import report_time
+import report_wakeup
 import svg
 from bench_tables import by_bench, grid
 from errors import UserError
@@ -236,6 +238,66 @@ def a_table_has_no_column_of_dashes():
     check(tables_of(page)["Goals against measured"][2:] == [
         ["on one frame, dense, adaptive, 1,000 gfns: per gfn", "63.6", "60",
          "1.06 × goal"]], str(tables_of(page)["Goals against measured"]))
+
+
+def boxes(chart):
+    """[(words, left, right, baseline)] of the texts of a chart, as wide as
+    they are in most fonts."""
+    found = []
+    for e in xml.fromstring(chart.svg()).iter(NAMES[1] + "text"):
+        width = len(e.text or "") * (5.8 if "name" in e.get("class", "") else 5.2)
+        left = float(e.get("x")) - width * {None: 0, "start": 0, "middle": 0.5,
+                                            "end": 1}[e.get("text-anchor")]
+        found.append((e.text, left, left + width, float(e.get("y"))))
+    return found
+
+
+def apart(chart):
+    """No text over another, none outside."""
+    found = boxes(chart)
+    for i, (words, left, right, y) in enumerate(found):
+        check(left >= -2 and right <= chart.width + 2,
+              f"{words}: {left:.0f} to {right:.0f}")
+        for other, left2, right2, y2 in found[:i]:
+            check(abs(y - y2) >= 9 or right <= left2 or right2 <= left,
+                  f"`{words}' is over `{other}'")
+
+
+@case
+def labels_of_delays_are_apart():
+    for worst, idle in ((41_112, 3115), (3300, 3115), (3115, 3115),
+                        (2000, 3115), (2_000_000, 1200)):
+        for delays in ([[3072, 300], [4096, 600]], [[3072, 500], [4096, 1]],
+                       [[1024, 1], [1536, 700]], [[1_048_576, 1000]]):
+            row = woken("on its CPU", worst, idle) | {"count_delays": delays}
+            row["instructions_beyond_idle"] = max(worst - idle, 0)
+            results = page_of({"rows": [row]})[1]
+            for chart in (report_wakeup.delay_panels(results)[0],
+                          report_wakeup.worst_chart(results, 360),
+                          report_wakeup.worst_chart(results, 760)):
+                apart(chart)
+
+
+@case
+def no_line_goes_through_a_figure():
+    for figures in ((16_350, 23_456, 3800), (20_000, 19_990, 19_980),
+                    (42_839, 20_682, 12_172), (100, 90, 80),
+                    (1_234_567, 5, 4)):
+        results = page_of({"rows": [
+            {"bench": "latency", "operation": f"o{i}",
+             "instructions_longest": n} for i, n in enumerate(figures)]})[1]
+        for width in (360, 760):
+            chart = report_time.stretch_chart(results, width)
+            apart(chart)
+            lines = [e for e in xml.fromstring(chart.svg()).iter(
+                NAMES[1] + "line") if e.get("x1") == e.get("x2")]
+            check(len(lines) > 3)
+            for words, left, right, y in boxes(chart):
+                for e in lines:
+                    check(not (left < float(e.get("x1")) < right and min(
+                        float(e.get("y1")), float(e.get("y2"))) < y - 3 < max(
+                            float(e.get("y1")), float(e.get("y2")))),
+                        f"a line through `{words}'")
 
 
 @case
