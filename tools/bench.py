@@ -7,6 +7,7 @@ unrounded, fields named in full.
 
 import argparse
 import json
+import os
 import sys
 import time
 
@@ -26,6 +27,7 @@ from bench_cell import Cell, Skip, measure
 from bench_tables import by_bench, text
 from build import build, made_with
 from errors import UserError
+from qemu import memory_folder
 
 SUITES = {
     "share": bench_share.share_cells,
@@ -49,24 +51,30 @@ DEFAULTS = {"sharers": "1k,10k,100k,1M", "pattern": "dense",
 TIMEOUT = 900.0                 # seconds of wall time a cell may take
 
 
+def _choices(option, allowed):
+    return f"any of {','.join(allowed)}; default: {DEFAULTS[option]}"
+
+
 def add_arguments(p):
     """To the parser of `quire bench`."""
     p.add_argument("bench", metavar="WHAT",
                    help=", ".join([*SUITES, *GROUPS]))
     p.add_argument("--json", metavar="FILE", help="the rows, for machines")
     p.add_argument("--svg", metavar="FILE", help="of destroy: the chart")
-    p.add_argument("--sharers", metavar="LIST", help="1k,10k,100k,1M")
+    p.add_argument("--sharers", metavar="LIST", help="counts, such as 1k,2M; default: "
+                   f"{DEFAULTS['sharers']}")
     p.add_argument("--pattern", metavar="LIST",
-                   help="of " + ",".join(bench_rmap.PATTERNS))
+                   help=_choices("pattern", bench_destroy.PATTERNS)
+                   + "; rmap has runs64 too")
     p.add_argument("--rmap", metavar="LIST",
-                   help="of " + ",".join(bench_destroy.FORMS))
+                   help=_choices("rmap", bench_destroy.FORMS))
     p.add_argument("--cpus", type=int, metavar="N",
-                   help="N kills at once on N CPUs; 1")
+                   help="N kills at once on N CPUs, 1 to 15; default: 1")
     p.add_argument("--frames", metavar="LIST",
-                   help="of " + ",".join(bench_destroy.FRAMES))
+                   help=_choices("frames", bench_destroy.FRAMES))
     p.add_argument("--timeout", type=float, default=TIMEOUT,
                    help="seconds of wall time a cell may take; "
-                   f"{TIMEOUT:.0f}")
+                   f"default: {TIMEOUT:.0f}")
     p.add_argument("--no-build", action="store_true",
                    help="measure what has been built")
 
@@ -107,6 +115,23 @@ def _options(args, what, **fixed):
         frames=numbers.parse_choices("--frames", chosen["frames"],
                                      bench_destroy.FRAMES),
         cpus=int(chosen.get("cpus", 1)), given=given | fixed, known_commands=args.known_commands)
+
+
+def _check_room(args, cells):
+    """What this host's memory cannot hold is told before work."""
+    folder = memory_folder()
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return                      # the machine's start says what to do
+    free = found.f_bavail * found.f_frsize
+    big = max(cells, key=lambda cell: cell.memory)
+    if big.memory > free:
+        hint = "a smaller --sharers, or " \
+            if args.bench in OPTIONS["sharers"] else ""
+        raise UserError(f"bench {args.bench}: {big.label()}: needs "
+                        f"{big.memory >> 20} MiB, and {folder} has "
+                        f"{free >> 20}: {hint}QUIRE_SHM=FOLDER", status=2)
 
 
 # `all`: what docs/performance.md shows, in (bench, options) groups.
@@ -231,7 +256,7 @@ def bench(args):
     """The whole of it; the exit status."""
     _check(args)
     args.known_commands = set()
-    cells_of(args)                  # what is misspelt is told before work
+    _check_room(args, cells_of(args))   # misspelt words are told here too
     for path in (args.json, args.svg):
         run_command.check_writable(path)
     if not args.no_build:

@@ -246,7 +246,7 @@ def check_writable(path):
         with open(path, "a", encoding="utf-8"):
             pass
     except OSError as err:
-        raise UserError(f"{path}: {err.strerror}") from err
+        raise UserError(f"{path}: {err.strerror}", status=2) from err
     if not there:
         os.unlink(path)
 

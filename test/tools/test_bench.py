@@ -47,7 +47,20 @@ def options_that_make_no_sense():
     refused("--cpus 99: 1 to 15", "bench", "destroy", "--cpus", "99")
     refused("more than 0", "bench", "share", "--timeout", "0")
     status, _, err = quire("bench", "share", "--json", "/nonexistent/x")
-    check(status == 1 and "/nonexistent/x" in err, err)
+    check(status == 2 and "/nonexistent/x" in err, err)
+    refused("a smaller --sharers", "bench", "destroy", "--no-build",
+            "--sharers", "1000000M")
+    err = quire("bench", "share", "--no-build", "--bogus")[2]
+    check_in("usage: quire bench", err)
+
+
+@case
+def help_tells_defaults_from_what_is_allowed():
+    text = " ".join(quire("bench", "--help")[1].split())
+    for part in ("default: 1k,10k,100k,1M", "1 to 15; default: 1",
+                 "any of dense,random,stride256; default: dense",
+                 "default: adaptive", "default: one", "default: 900"):
+        check_in(part, text)
 
 
 def fake(gfns, busy, **more):
