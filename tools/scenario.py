@@ -71,13 +71,13 @@ def find(name):
     path = pathlib.Path(name)
     if path.suffix == ".toml":
         if not path.exists():
-            raise UserError(f"{path}: no such file")
+            raise UserError(f"{path}: no such file", status=2)
         return path
     path = FOLDER / f"{name}.toml"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
         raise UserError(f"no scenario is named {name}; there are: {known}; "
-                        "or give the path of a .toml file")
+                        "or give the path of a .toml file", status=2)
     return path
 
 
@@ -204,12 +204,42 @@ def load(name, overrides=()):
     path = find(name)
     try:
         table = tomllib.loads(path.read_text())
+    except OSError as err:
+        raise UserError(f"{path}: {err.strerror}", status=2) from err
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
-        raise UserError(f"{path}: {err}") from err
+        raise UserError(f"{path}: {err}", status=2) from err
     try:
         return _build(path.stem, table, overrides)
     except UserError as err:
-        raise UserError(f"{path}: {err}") from None
+        raise UserError(f"{path}: {err}", status=2) from None
+
+
+def _override(key, value, default):
+    """What --set gives a variable: of the same kind as its default."""
+    if isinstance(default, int):
+        if not re.fullmatch(r"-?[0-9]+", value):
+            raise UserError(f"{key}={value}: a number, such as {default}")
+        return int(value)
+    if SIZE.match(str(default)) and (not SIZE.match(value) or not (
+            size := parse_size(value)) or size % 4096):
+        raise UserError(f"{key}={value}: a size of whole pages, such as "
+                        f"{default}")
+    return value
+
+
+def _check_range(key, value, allowed):
+    """@allowed: [from, to], of numbers or of sizes, or a list of words."""
+    words = [v for v in allowed if isinstance(v, str)]
+    if words and not all(SIZE.match(w) for w in words):
+        if value not in allowed:
+            raise UserError(f"{key}={value}: one of {', '.join(allowed)}")
+        return
+    low, high = allowed
+    if words:
+        if not parse_size(low) <= parse_size(value) <= parse_size(high):
+            raise UserError(f"{key}={value}: a size from {low} to {high}")
+    elif not isinstance(value, int) or not low <= value <= high:
+        raise UserError(f"{key}={value}: a number from {low} to {high}")
 
 
 def _build(name, table, overrides):
@@ -222,11 +252,9 @@ def _build(name, table, overrides):
         if not equals or key not in variables:
             raise UserError(f"--set {override}: NAME=VALUE, and the names "
                             f"are: {', '.join(sorted(variables)) or 'none'}")
-        variables[key] = int(value) if value.isdigit() else value
-    for key, (low, high) in table.get("ranges", {}).items():
-        value = variables.get(key)
-        if not isinstance(value, int) or not low <= value <= high:
-            raise UserError(f"{key}={value}: a number from {low} to {high}")
+        variables[key] = _override(key, value, variables[key])
+    for key, allowed in table.get("ranges", {}).items():
+        _check_range(key, variables.get(key), allowed)
     if variables["paging"] not in PAGING:
         raise UserError(f"paging={variables['paging']}: one of "
                         f"{', '.join(PAGING)}")

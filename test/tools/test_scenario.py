@@ -35,8 +35,17 @@ def values_out_of_range_are_refused():
     text = ('[vars]\nn = 2\n[ranges]\nn = [1, 5]\n'
             '[[step]]\nrun = "a $n"\n')
     check(load(text, ["n=5"]).steps[0].command == "a 5", "n=5")
-    for value in ("0", "6", "-1", "x"):
+    for value in ("0", "6", "-1"):
         refused(text, "a number from 1 to 5", [f"n={value}"])
+    refused(text, "n=x: a number", ["n=x"])
+    text = ('[vars]\nm = "2M"\nw = "a"\n[ranges]\nm = ["1M", "4M"]\n'
+            'w = ["a", "b"]\n[[step]]\nrun = "a $m $w"\n')
+    check(load(text, ["m=1024K", "w=b"]).steps[0].command == "a 1024K b")
+    for value in ("0", "8M", "4K"):
+        refused(text, "a size", [f"m={value}"])
+    for value in ("abc", "4097", ""):
+        refused(text, "a size of whole pages", [f"m={value}"])
+    refused(text, "w=c: one of a, b", ["w=c"])
 
 
 @case
