@@ -20,7 +20,7 @@ def read_commands(args):
         with open(args.file, encoding="utf-8") as lines:
             return lines.read().splitlines()
     except OSError as err:
-        raise UserError(f"{args.file}: {err.strerror}") from err
+        raise UserError(f"{args.file}: {err.strerror}", status=2) from err
 
 
 def check_shutdown(commands):

@@ -13,6 +13,7 @@ import run as run_command
 import scenario
 import shell as shell_command
 from build import build, guests, kernel
+from channel import has_reply
 from errors import UserError
 from qemu import Machine
 
@@ -71,20 +72,35 @@ def parser():
     report_command.add_arguments(commands.add_parser(
         "report", help="what was measured, as one HTML page"))
     commands.add_parser("build", help="make the hypervisor and the guests")
-    return top
+    return top, commands.choices
+
+
+def parse(argv=None):
+    """The options; what a command has not, its own usage tells."""
+    top, commands = parser()
+    args, unknown = top.parse_known_args(argv)
+    if unknown:
+        commands[args.what].error("unrecognized arguments: "
+                                  + " ".join(unknown))
+    return args
 
 
 def _settle(args, cpus, memory, timeout):
     """Options over the defaults, checked."""
     cpus = args.cpus if args.cpus is not None else cpus
-    memory = scenario.parse_size(args.mem) if args.mem else memory
+    try:
+        memory = scenario.parse_size(args.mem) if args.mem else memory
+    except UserError as err:
+        raise UserError(f"--mem {args.mem}: {err}", status=2) from None
     timeout = args.timeout if args.timeout is not None else timeout
     if not 1 <= cpus <= MAX_CPUS:
         raise UserError(f"--cpus {cpus}: 1 to {MAX_CPUS}", status=2)
     if memory < MIN_MEMORY or memory % (1 << 20):
-        raise UserError("--mem: whole MiB, and at least 64", status=2)
+        raise UserError(f"--mem {args.mem or f'{memory >> 10}K'}: whole MiB, "
+                        "and at least 64", status=2)
     if timeout <= 0:
-        raise UserError("--timeout: more than 0 seconds", status=2)
+        raise UserError(f"--timeout {timeout:g}: more than 0 seconds",
+                        status=2)
     return cpus, memory, timeout
 
 
@@ -127,7 +143,7 @@ def do_shell(args):
 
 def do_exec(args):
     commands = exec_command.read_commands(args)
-    if not commands:
+    if not any(has_reply(c) for c in commands):
         raise UserError("exec: no command; `quire exec list' or -f FILE",
                         status=2)
     exec_command.check_shutdown(commands)
@@ -160,7 +176,7 @@ def _catch_signals():
 
 def main():
     _catch_signals()
-    args = parser().parse_args()
+    args = parse()
     try:
         return {"run": do_run, "scenarios": do_scenarios, "shell": do_shell,
                 "exec": do_exec, "bench": bench_command.bench,

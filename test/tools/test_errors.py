@@ -149,16 +149,28 @@ def under_icount_too():
 @case
 def unknown_words():
     refused("invalid choice", "frobnicate", status=2)
-    refused("no scenario is named nobody", "run", "--no-build", "nobody")
+    refused("no scenario is named nobody", "run", "--no-build", "nobody",
+            status=2)
     refused("1 to 16", "run", "--cpus", "17", status=2)
-    refused("at least 64", "run", "--mem", "1M", status=2)
-    refused("not a size", "run", "--mem", "lots")
+    refused("--mem 1M: whole MiB", "run", "--mem", "1M", status=2)
+    refused("--mem 5Q", "run", "--mem", "5Q", status=2)
+    refused("not a size", "run", "--mem", "lots", status=2)
     refused("no command", "exec", status=2)
+    refused("no command", "exec", "", " # x", status=2)
+    refused("usage: quire exec", "exec", "--bogus", "list", status=2)
+    refused("forks=0: a number", "run", "forks", "--set", "forks=0",
+            status=2)
+    refused("forks=100000: a number", "run", "forks", "--set",
+            "forks=100000", status=2)
+    refused("mem=abc: a size", "run", "forks", "--set", "mem=abc", status=2)
+    refused("the names are", "run", "--set", "x", status=2)
     refused("`list' would never run", "exec", "shutdown", "list", status=2)
     refused("not both", "exec", "-f", "x", "list", status=2)
-    refused("No such file", "exec", "-f", "/nonexistent/x")
-    refused("/nonexistent/x: No", "run", "--json", "/nonexistent/x")
-    refused("/nonexistent/x: No", "exec", "--log", "/nonexistent/x", "list")
+    refused("No such file", "exec", "-f", "/nonexistent/x", status=2)
+    refused("/nonexistent/x: No", "run", "--json", "/nonexistent/x",
+            status=2)
+    refused("/nonexistent/x: No", "exec", "--log", "/nonexistent/x", "list",
+            status=2)
     refused("no --icount", "shell", "--icount", status=2)
     refused("--timeout", "exec", "--timeout", "0", "list", status=2)
 
