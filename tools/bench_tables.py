@@ -8,7 +8,6 @@ from bench_numbers import show
 # (heading, field) of each bench; the first is the figure that has a goal.
 COLUMNS = {
     "share": [("per gfn", "instructions_per_gfn"),
-              ("per table", "instructions_per_table"),
               ("total", "instructions_total")],
     "unshare": [("mean", "instructions_mean"),
                 ("least", "instructions_least"),
