@@ -61,7 +61,8 @@ def add_arguments(p):
                    help=", ".join([*SUITES, *GROUPS]))
     p.add_argument("--json", metavar="FILE", help="the rows, for machines")
     p.add_argument("--svg", metavar="FILE", help="of destroy: the chart")
-    p.add_argument("--sharers", metavar="LIST", help="counts, such as 1k,2M; default: "
+    p.add_argument("--sharers", metavar="LIST",
+                   help="counts, such as 1k,2M; default: "
                    f"{DEFAULTS['sharers']}")
     p.add_argument("--pattern", metavar="LIST",
                    help=_choices("pattern", bench_destroy.PATTERNS)
@@ -114,7 +115,8 @@ def _options(args, what, **fixed):
                                    bench_destroy.FORMS),
         frames=numbers.parse_choices("--frames", chosen["frames"],
                                      bench_destroy.FRAMES),
-        cpus=int(chosen.get("cpus", 1)), given=given | fixed, known_commands=args.known_commands)
+        cpus=int(chosen.get("cpus", 1)), given=given | fixed,
+        known_commands=args.known_commands)
 
 
 def _check_room(args, cells):

@@ -41,7 +41,8 @@ def options_that_make_no_sense():
     refused("there are share", "bench", "nonsense")
     refused("takes no --rmap", "bench", "share", "--rmap", "list")
     refused("takes no --cpus: destroy does", "bench", "share", "--cpus", "2")
-    refused("destroy, unshare, rmap and wakeup do", "bench", "scan", "--sharers", "2")
+    refused("destroy, unshare, rmap and wakeup do", "bench", "scan",
+            "--sharers", "2")
     refused("there are dense, random", "bench", "destroy", "--pattern", "x")
     refused("1x is not a count", "bench", "destroy", "--sharers", "1x")
     refused("--cpus 99: 1 to 15", "bench", "destroy", "--cpus", "99")
