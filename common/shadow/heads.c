@@ -1,10 +1,14 @@
 /*
  * heads.c - the heads of the chains, by gfn: a radix tree of three levels of
- * frames, made as gfns are mapped and kept until the shadow goes.
+ * frames, made as gfns are mapped.
  *
  *      gfn   35    29 28     19 18      9 8      0
  *            in the    1024 mfns 1024      a page of
  *            struct              refs      512 heads
+ *
+ * The pages of heads are in a ring, oldest first. Each new one is paid for by
+ * a look at the two oldest: empty ones go, with the tables above them that
+ * they were the last of. So at most about half of them are empty.
  */
 #include "pages.h"
 
@@ -13,6 +17,7 @@
 
 #define FANOUT 1024
 #define MAX_STEPS 400           /* in search of a page, in one go */
+#define LOOKS 2                 /* at old pages, for a new one */
 
 static unsigned index_0(uint64_t gfn) { return (unsigned)(gfn >> 29); }
 static unsigned index_1(uint64_t gfn) { return gfn >> 19 & (FANOUT - 1); }
@@ -35,8 +40,129 @@ head_ref_t heads_find(const struct shadow *s, gfn_t gfn)
     return unlikely(t == 0) ? 0 : t + gfn.n % SPTES_PER_PAGE;
 }
 
-/* What *@slot names, made if there is nothing yet. */
-static uint32_t get_table(struct shadow *s, uint32_t *slot)
+/* Of a table: how many of its slots are in use. */
+static void count_slots(uint32_t t, int change)
+{
+    struct frame *f = mfn_to_frame(MFN(t));
+
+    f->user = (void *)((uintptr_t)f->user + (uintptr_t)(intptr_t)change);
+}
+
+static bool has_slots(uint32_t t)
+{
+    return mfn_to_frame(MFN(t))->user != NULL;
+}
+
+static void free_table(struct shadow *s, uint32_t *slot)
+{
+    struct frame *f = mfn_to_frame(MFN(*slot));
+
+    f->user = NULL;
+    page_free(f, 0);
+    s->nr_heads--;
+    *slot = 0;
+}
+
+/* The tables on the way to @gfn, if there is nothing below them. */
+static void prune(struct shadow *s, uint64_t gfn)
+{
+    uint32_t *top = &s->top[index_0(gfn)], *one;
+
+    if (*top == 0) {
+        return;
+    }
+    one = &table(*top)[index_1(gfn)];
+    if (*one != 0 && !has_slots(*one)) {
+        free_table(s, one);
+        count_slots(*top, -1);
+    }
+    if (!has_slots(*top)) {
+        free_table(s, top);
+    }
+}
+
+/* ---- the ring of pages of heads ---------------------------------------- */
+
+/* In frame->user: the first gfn / 512, and the mfn of the next newer one (of
+ * the newest: of the oldest). */
+#define NEXT_BITS 32
+
+static uint32_t heads_mfn(head_ref_t first)
+{
+    return (uint32_t)((uint64_t)first * 8 >> PAGE_SHIFT);
+}
+
+static uintptr_t ring_word(uint32_t mfn)
+{
+    return (uintptr_t)mfn_to_frame(MFN(mfn))->user;
+}
+
+static void ring_set(uint32_t mfn, uint64_t block, uint32_t next)
+{
+    mfn_to_frame(MFN(mfn))->user = (void *)(uintptr_t)(block << NEXT_BITS |
+                                                       next);
+}
+
+static void ring_append(struct shadow *s, uint32_t mfn, uint64_t gfn)
+{
+    uint32_t last = s->last_heads;
+
+    if (last == 0) {
+        ring_set(mfn, gfn >> 9, mfn);
+    } else {
+        ring_set(mfn, gfn >> 9, (uint32_t)ring_word(last));
+        ring_set(last, ring_word(last) >> NEXT_BITS, mfn);
+    }
+    s->last_heads = mfn;
+}
+
+static bool is_empty(head_ref_t first)
+{
+    for (unsigned i = 0; i < SPTES_PER_PAGE; i++) {
+        if (!spte_rmap_is_empty(first + i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The oldest page goes if it is empty, and is the newest otherwise. */
+static void look_at_oldest(struct shadow *s)
+{
+    uint32_t last = s->last_heads, mfn, *one, *two;
+    uint64_t gfn;
+
+    if (last == 0) {
+        return;
+    }
+    mfn = (uint32_t)ring_word(last);
+    gfn = ring_word(mfn) >> NEXT_BITS << 9;
+    one = &table(s->top[index_0(gfn)])[index_1(gfn)];
+    two = &table(*one)[index_2(gfn)];
+    if (!is_empty(*two)) {
+        s->last_heads = mfn;
+        return;
+    }
+    if (mfn == last) {
+        s->last_heads = 0;
+    } else {
+        ring_set(last, ring_word(last) >> NEXT_BITS,
+                 (uint32_t)ring_word(mfn));
+    }
+    mfn_to_frame(MFN(mfn))->user = NULL;
+    spte_heads_destroy(*two);
+    s->nr_heads--;
+    s->changes++;               /* an audit may stand in it */
+    *two = 0;
+    count_slots(*one, -1);
+    prune(s, gfn);
+}
+
+/* ---- making ------------------------------------------------------------ */
+
+/* What *@slot of table @above (0: the struct) names, made if there is nothing
+ * yet. */
+static uint32_t get_table(struct shadow *s, uint32_t above, uint32_t *slot)
 {
     struct frame *f;
 
@@ -48,28 +174,39 @@ static uint32_t get_table(struct shadow *s, uint32_t *slot)
         return 0;
     }
     page_zero(arch_map_frame(frame_to_mfn(f)));
+    f->user = NULL;
     s->nr_heads++;
+    if (above != 0) {
+        count_slots(above, 1);
+    }
     *slot = (uint32_t)frame_to_mfn(f).n;
     return *slot;
 }
 
 static slow_path head_ref_t make(struct shadow *s, gfn_t gfn)
 {
-    uint32_t t = get_table(s, &s->top[index_0(gfn.n)]);
-    uint32_t *slot;
+    uint32_t t, *slot;
 
+    for (unsigned i = 0; i < LOOKS; i++) {
+        look_at_oldest(s);
+    }
+    t = get_table(s, 0, &s->top[index_0(gfn.n)]);
     if (t == 0) {
         return 0;
     }
-    t = get_table(s, &table(t)[index_1(gfn.n)]);
+    t = get_table(s, t, &table(t)[index_1(gfn.n)]);
     if (t == 0) {
+        prune(s, gfn.n);
         return 0;
     }
     slot = &table(t)[index_2(gfn.n)];
     *slot = spte_heads_create();
     if (*slot == 0) {
+        prune(s, gfn.n);
         return 0;
     }
+    count_slots(t, 1);
+    ring_append(s, heads_mfn(*slot), gfn.n);
     s->nr_heads++;
     return *slot + gfn.n % SPTES_PER_PAGE;
 }
@@ -109,13 +246,6 @@ uint64_t heads_next(const struct shadow *s, uint64_t gfn, uint64_t end)
     return MIN(gfn, end);
 }
 
-static void free_table(struct shadow *s, uint32_t *slot)
-{
-    page_free(mfn_to_frame(MFN(*slot)), 0);
-    s->nr_heads--;
-    *slot = 0;
-}
-
 /* The page of heads at the cursor, and, where it was the last below one, the
  * table above it; or what is not there is stepped over. Returns units. */
 static int64_t destroy_next(struct shadow *s)
@@ -134,6 +264,7 @@ static int64_t destroy_next(struct shadow *s)
     } else {
         two = &table(*one)[index_2(gfn)];
         if (*two != 0) {
+            mfn_to_frame(MFN(heads_mfn(*two)))->user = NULL;
             spte_heads_destroy(*two);
             s->nr_heads--;
             *two = 0;
@@ -154,6 +285,7 @@ static int64_t destroy_next(struct shadow *s)
 
 int heads_destroy(struct shadow *s, struct work *w)
 {
+    s->last_heads = 0;
     while (s->head_cursor >> P2M_GFN_BITS == 0) {
         if (work_spend(w, destroy_next(s))) {
             return -ERESTART;

@@ -99,6 +99,7 @@ struct shadow {
     unsigned nr_live[4];        /* by level - 1; tops are not live */
     unsigned nr_unsync;
     unsigned nr_heads;          /* pages of the radix and of heads */
+    uint32_t last_heads;        /* mfn: newest in the ring of heads; or 0 */
     uint64_t changes;           /* for the audit */
     uint64_t cursor;            /* of destroy: a bucket, */
     uint64_t head_cursor;       /* then a gfn */
@@ -112,7 +113,7 @@ struct shadow {
 /* ---- heads.c: gfn -> chain --------------------------------------------- */
 /** heads_find() - 0: no spte maps it. */
 head_ref_t heads_find(const struct shadow *s, gfn_t gfn);
-/** heads_get() - 0: no memory. */
+/** heads_get() - 0: no memory. May free other pages of heads, all empty. */
 head_ref_t heads_get(struct shadow *s, gfn_t gfn);
 /** heads_next() - the first gfn in [@gfn, @end) whose page of heads is there,
  *  or @end. Skips what is not there in steps of its size; where that takes

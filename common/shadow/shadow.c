@@ -63,7 +63,9 @@ static int drop_all(struct shadow *s, struct work *w)
             return -ERESTART;
         }
     }
-    shadow_flush(s);
+    if (!list_is_empty(&s->doomed)) {
+        shadow_flush(s);
+    }
     return 0;
 }
 

@@ -215,3 +215,41 @@ TEST(a_table_is_withdrawn_before_its_page_is_made)
     CHECK_EQ(shadow_audit(s), 0);
     finish();
 }
+
+/* ---- a guest that moves one page about ---------------------------------- */
+
+static void heads_stay_few(uint64_t stride)
+{
+    uint64_t first, most = 0, prev = DATA, g = 0x1000;
+    mfn_t mfn;
+
+    begin();
+    CHECK_EQ(access(0, PF_W), SHADOW_RETRY);
+    CHECK_EQ(access(0x1000, PF_W), SHADOW_RETRY);   /* stays */
+    first = shadow_bytes(s);
+    mfn = mfn_of(DATA);
+    for (unsigned n = 0; n < 120; n++, g += stride) {
+        struct p2m_batch b;
+
+        p2m_batch_begin(&b, p);
+        CHECK_EQ(p2m_batch_reserve(&b, GFN(g), 1, 0), 0);
+        p2m_set(&b, GFN(prev), MFN_INVALID, 0, p2m_invalid);
+        p2m_set(&b, GFN(g), mfn, 0, p2m_ram_rw);
+        p2m_batch_end(&b);
+        prev = g;
+        *word(PT, 0) = g << 12 | E_P | E_W | E_U;
+        load();
+        CHECK_EQ(access(0, PF_W), SHADOW_RETRY);
+        CHECK(mfn_eq(look(0).mfn, mfn));
+        CHECK_EQ(shadow_audit(s), 0);
+        most = MAX(most, shadow_bytes(s));
+    }
+    finish();
+    CHECK(most < first + 65536);
+}
+
+TEST(heads_of_gfns_no_longer_mapped_go)
+{
+    heads_stay_few(UINT64_C(1) << 9);
+    heads_stay_few(UINT64_C(1) << 19);
+}
